@@ -1,0 +1,27 @@
+#include "base/status.h"
+
+namespace kvi {
+
+const char* status_name(Status status) {
+  switch (status) {
+#define KVI_STATUS_NAME(name, value, text) \
+  case Status::name:                       \
+    return #name;
+    KVI_STATUS_MAP(KVI_STATUS_NAME)
+#undef KVI_STATUS_NAME
+  }
+  return "UNKNOWN";
+}
+
+const char* status_meaning(Status status) {
+  switch (status) {
+#define KVI_STATUS_MEANING(name, value, text) \
+  case Status::name:                          \
+    return text;
+    KVI_STATUS_MAP(KVI_STATUS_MEANING)
+#undef KVI_STATUS_MEANING
+  }
+  return "unknown status";
+}
+
+}  // namespace kvi
