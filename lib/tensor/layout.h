@@ -11,6 +11,9 @@
 
 namespace kvi {
 
+using PageId = int32_t;
+inline constexpr PageId kNoPage = -1;
+
 enum class PlaneRole : uint8_t { key, value, scale, position, bound, state };
 enum class PageKind : uint8_t { per_token, state_at_boundary };
 

@@ -1,0 +1,146 @@
+// What computes: a device that holds weights and KV pages, and executors that run layers on it.
+//
+// The ops are block-sized, so that a backend can fuse inside them. A backend knows no policy: which
+// sequence, page or token comes next is decided above, in ids and counts.
+//
+// Numeric contract: the reduction order of every output depends on absolute positions and weight
+// shapes only, never on the number of rows, threads, chunks or sequences. Attention reads K and V
+// only after they were rounded into pages.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <functional>
+#include <memory>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/layer.h"
+#include "base/memory_range.h"
+#include "tensor/dtype.h"
+#include "tensor/layout.h"
+
+namespace kvi {
+
+// Weights as the backend arranges them. Immutable after loading; shared by executors.
+class Matrix {
+ public:
+  virtual ~Matrix() = default;
+  virtual int64_t rows() const = 0;
+  virtual int64_t cols() const = 0;
+  virtual DType dtype() const = 0;         // of the file
+  virtual uint64_t size_bytes() const = 0;  // as arranged
+};
+
+class Vector {  // f32
+ public:
+  virtual ~Vector() = default;
+  virtual int64_t size() const = 0;
+};
+
+// Where a matrix comes from. The backend pulls a few rows at a time, so loading needs little memory
+// beyond the arranged weights.
+struct MatrixSource {
+  DType dtype = DType::F32;
+  int64_t rows = 0, cols = 0;
+  // Fills dst with rows [first, first + n) as stored. May throw; may be called from several threads.
+  std::function<void(int64_t first, int64_t n, std::span<std::byte> dst)> read_rows;
+};
+
+// How quantized weights meet activations. Weights of plain types always meet f32.
+enum class Precision {
+  int8_activations,  // int8 per 32 values: fast
+  f32_activations,   // the exact path
+};
+
+// The rows of one step. Each sequence's rows are consecutive positions.
+struct SequenceRows {
+  int first_row = 0;
+  int num_rows = 0;
+  int first_position = 0;
+};
+struct BatchRows {
+  int num_rows = 0;
+  std::span<const SequenceRows> sequences;
+  std::span<const int32_t> positions;  // [num_rows]
+};
+
+// KV pages of one layer, for every sequence of the batch. Token at position p of sequence s lies in
+// page tables[s][p / page_len], slot p % page_len. Key j is visible to query i iff 0 <= i - j and,
+// in a window, i - j < window; pages wholly outside may be kNoPage.
+struct KvSegment {
+  const PageLayout* layout = nullptr;
+  const Plane* key = nullptr;    // this layer's planes in layout
+  const Plane* value = nullptr;
+  std::byte* pages = nullptr;    // page p begins at p * layout->page_bytes
+  std::span<const std::span<const PageId>> tables;  // by sequence
+  int window = 0;                // tokens; 0: all
+};
+
+struct ExecutorShape {
+  int max_rows = 0;        // rows of one step
+  int max_logit_rows = 0;  // of which logits are wanted
+  int embedding_len = 0;
+  int q_len = 0;   // num_heads * head_dim, the largest of all layers
+  int kv_len = 0;  // num_kv_heads * head_dim, likewise
+  int ffn_len = 0;
+  int num_heads = 0, head_dim = 0;
+  int64_t vocab_size = 0;
+  int max_context = 0;
+  int max_sequences = 0;
+};
+
+struct ExecutorOptions {
+  int num_threads = 1;
+  Precision precision = Precision::int8_activations;
+};
+
+// Runs steps, one at a time: begin_step, then the ops in layer order on the hidden state that the
+// executor keeps, [max_rows, embedding_len]. Not thread-safe; engines have one each.
+class Executor {
+ public:
+  virtual ~Executor() = default;
+  virtual uint64_t scratch_bytes() const = 0;
+
+  virtual void begin_step(const BatchRows& batch) = 0;  // batch stays valid until the next begin_step
+  virtual void embed(const EmbeddingWeights& weights, std::span<const int32_t> token_ids) = 0;
+  // Norm, projections, per-head norms, rotation; K and V of every row are rounded into their slots.
+  virtual void qkv_rope_store(const AttentionWeights& weights, const KvSegment& kv) = 0;
+  // Softmax attention of the rows' queries over segments, merged by log-sum-exp in list order.
+  virtual void attention(const AttentionWeights& weights, std::span<const KvSegment> segments) = 0;
+  virtual void out_residual(const AttentionWeights& weights) = 0;
+  virtual void mlp(const MlpWeights& weights) = 0;
+  // logits: [rows.size(), vocab], in host memory.
+  virtual void head(const HeadWeights& weights, std::span<const int32_t> rows, float* logits) = 0;
+};
+
+struct BackendInfo {
+  std::string name;         // "cpu"
+  std::string device_name;  // "avx512_vnni"
+  // Names the rounding of this backend's arithmetic: results of equal ids are bitwise equal.
+  std::string numerics_id;
+};
+
+class Backend {
+ public:
+  virtual ~Backend() = default;
+  virtual const BackendInfo& info() const = 0;
+
+  // Throws OUT_OF_MEMORY, and whatever the source throws.
+  virtual std::unique_ptr<Matrix> load_matrix(const MatrixSource& source) = 0;
+  virtual std::unique_ptr<Vector> load_vector(std::span<const float> values) = 0;
+  // What load_matrix will take, and the most it holds besides while it runs.
+  virtual uint64_t matrix_bytes(DType dtype, int64_t rows, int64_t cols) const = 0;
+  virtual uint64_t load_scratch_bytes(DType dtype, int64_t rows, int64_t cols) const = 0;
+
+  virtual PageLayout page_layout(const std::vector<KvLayerShape>& layers, int page_len) const = 0;
+  virtual std::unique_ptr<MemoryRange> reserve_pages(uint64_t num_bytes) = 0;
+  virtual void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) = 0;
+
+  virtual std::unique_ptr<Executor> make_executor(const ExecutorShape& shape,
+                                                  const ExecutorOptions& options) = 0;
+  virtual uint64_t scratch_bytes(const ExecutorShape& shape, const ExecutorOptions& options) const = 0;
+};
+
+}  // namespace kvi
