@@ -1,0 +1,58 @@
+// An engine as its users hold it: opens sessions, waits, reports, ends.
+//
+// Thread-safe. Destroying it asks the core to end and returns at once; close() waits for the end.
+#pragma once
+
+#include <chrono>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <span>
+#include <thread>
+#include <vector>
+
+#include "engine/loaded_model.h"
+#include "engine/options.h"
+#include "engine/session.h"
+
+namespace kvi {
+
+class EngineCore;
+
+class Engine {
+ public:
+  // Throws as kvi_engine_create says.
+  static std::shared_ptr<Engine> create(std::shared_ptr<const LoadedModel> model,
+                                        const EngineOptions& options);
+  ~Engine();
+
+  // Ends all work and returns when our last thread has ended. False: not within timeout (it goes on).
+  // Throws INVALID_STATE on a thread of the engine.
+  bool close(std::optional<std::chrono::milliseconds> timeout);
+
+  const std::shared_ptr<const LoadedModel>& model() const;
+  EngineStats stats() const;
+  std::shared_ptr<Session> create_session();
+  // User handles of requests with news; see RequestNews.
+  std::vector<void*> wait(size_t max_count, std::optional<std::chrono::milliseconds> timeout);
+  void forget(Request& request);
+
+  struct ScoreOutput {
+    std::span<float> logprobs;  // [count - first], or empty
+    std::span<TokenId> top1;    // likewise
+    std::span<float> logits;    // [count - first][vocab], or empty
+  };
+  // Blocks. Throws as kvi_score says.
+  void score(std::span<const TokenId> tokens, size_t first, const ScoreOutput& out);
+
+  static EnginePlan plan(const LoadedModel& model, const EngineOptions& options);
+
+ private:
+  explicit Engine(std::shared_ptr<EngineCore> core);
+  const std::shared_ptr<EngineCore> core_;
+  std::mutex close_mutex_;
+  std::thread thread_;
+};
+
+}  // namespace kvi

@@ -1,0 +1,95 @@
+// Settings and results of engine, session and request, in C++ form. The C ABI states what each means.
+#pragma once
+
+#include <cstdint>
+#include <limits>
+#include <optional>
+#include <string>
+#include <vector>
+
+#include "backend/backend.h"
+#include "base/log.h"
+#include "tokenizer/tokenizer.h"
+
+namespace kvi {
+
+struct EngineOptions {
+  std::optional<uint32_t> max_model_len;  // nullopt: the model's context
+  uint32_t max_sequences = 16;
+  uint32_t max_batch_tokens = 512;
+  uint32_t max_queued = 1024;
+  uint32_t page_len = 16;
+  std::optional<uint32_t> num_threads;  // nullopt: the device's default
+  Precision precision = Precision::int8_activations;
+  uint64_t kv_budget_bytes = uint64_t{1} << 30;
+  Log log;
+};
+
+struct EnginePlan {
+  uint64_t weights_bytes = 0;
+  uint64_t kv_bytes_per_token = 0;
+  uint64_t kv_bytes_per_sequence = 0;
+  uint64_t kv_bytes = 0;
+  uint64_t scratch_bytes = 0;
+  uint64_t load_peak_bytes = 0;
+};
+
+struct EngineStats {
+  uint32_t num_sessions = 0, num_running = 0, num_queued = 0;
+  uint64_t requests_finished = 0, requests_failed = 0;
+  uint64_t prefill_tokens = 0, generated_tokens = 0, num_steps = 0;
+  uint64_t kv_budget_bytes = 0, kv_used_bytes = 0, kv_peak_bytes = 0;
+  uint64_t scratch_bytes = 0, weights_bytes = 0;
+};
+
+struct LogitBias {
+  TokenId token = 0;
+  float bias = 0;
+};
+
+struct SamplingOptions {
+  float temperature = 0.8f;
+  uint32_t top_k = 40;
+  float top_p = 0.95f;
+  float min_p = 0.05f;
+  float repetition_penalty = 1;
+  float presence_penalty = 0;
+  float frequency_penalty = 0;
+  uint64_t seed = 0;
+  std::vector<LogitBias> biases;
+};
+
+struct GenerateOptions {
+  uint32_t max_tokens = 256;
+  SamplingOptions sampling;
+  int top_logprobs = -1;  // -1: none
+  bool ignore_eos = false;
+  std::vector<std::string> stops;
+  std::optional<uint32_t> timeout_ms;
+};
+
+enum class Finish : int32_t { none, eos, stop, length, context, cancelled, error };
+enum class CancelMode { keep, rollback };
+
+struct Usage {
+  Finish finish = Finish::none;
+  uint32_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  double queue_ms = 0, ttft_ms = 0, tpot_ms = 0, total_ms = 0;
+};
+
+struct TokenLogprob {
+  TokenId token = 0;
+  float logprob = 0;
+};
+
+struct SessionInfo {
+  uint32_t num_tokens = 0, num_computed_tokens = 0, max_tokens = 0;
+  bool busy = false;
+  uint64_t kv_bytes = 0;
+};
+
+struct MessagesResult {
+  uint32_t kept_tokens = 0, dropped_tokens = 0, added_tokens = 0;
+};
+
+}  // namespace kvi
