@@ -37,6 +37,8 @@ class LinearInput {
   struct State;
   const State& state() const { return *state_; }
   uint64_t size_bytes() const;
+  // What size_bytes() of such an input would be, without allocating it.
+  static uint64_t size_bytes(int max_rows, int64_t max_cols, Precision precision);
 
  private:
   std::unique_ptr<State> state_;
