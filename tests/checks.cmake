@@ -1,0 +1,20 @@
+# The tests of the house itself: style, layers, headers, exported symbols, ABI and packaging.
+# They run in the release build, except for the ABI's, which reads debug information.
+
+find_package(Python3 REQUIRED COMPONENTS Interpreter)
+
+# kvinfer_check(<name> <command>...): a script as a test; it skips with exit status 77 and "SKIP: reason".
+function(kvinfer_check name)
+  add_test(NAME ${name} COMMAND ${ARGN})
+  set_tests_properties(${name} PROPERTIES SKIP_RETURN_CODE 77 LABELS house)
+endfunction()
+
+set(here ${CMAKE_CURRENT_SOURCE_DIR})
+if(CMAKE_BUILD_TYPE STREQUAL "Release")
+  kvinfer_check(include_direction ${Python3_EXECUTABLE} ${here}/check_includes.py ${PROJECT_SOURCE_DIR})
+  kvinfer_check(include_direction_catches_wrong_edges ${Python3_EXECUTABLE} ${here}/check_includes.py --self-test)
+  kvinfer_check(headers_compile_alone ${here}/check_headers.sh ${PROJECT_SOURCE_DIR})
+endif()
+if(TARGET kvinfer AND CMAKE_BUILD_TYPE STREQUAL "Release")
+  kvinfer_check(library_exports_only_the_abi ${here}/check_symbols.sh $<TARGET_FILE:kvinfer>)
+endif()
