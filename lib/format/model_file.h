@@ -26,8 +26,9 @@
 namespace kvi {
 
 // A metadata value. Integers of every width are int64_t or, past its range, uint64_t; arrays are homogeneous.
-using MetadataValue = std::variant<bool, int64_t, uint64_t, double, std::string, std::vector<bool>,
-                                   std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
+using MetadataValue =
+    std::variant<bool, int64_t, uint64_t, double, std::string, std::vector<bool>,
+                 std::vector<int64_t>, std::vector<double>, std::vector<std::string>>;
 
 // Typed look-ups by key. get_* throws CORRUPT naming the key when it is missing or of another type;
 // find_* returns nullptr/nullopt when it is missing, and throws when it is of another type.
