@@ -72,7 +72,7 @@ def main():
     cases = [(step, 0.0, "failed", "") for step in arguments.broken]
     for path in arguments.files:
         try:
-            found = list(read_cases(path.stem, path.read_text(encoding="utf-8")))
+            found = list(read_cases(path.stem, path.read_text(encoding="utf-8", errors="replace")))
         except (OSError, ElementTree.ParseError) as error:
             found = []
             print(f"{path}: {error}")
