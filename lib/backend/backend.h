@@ -103,7 +103,7 @@ class Executor {
   virtual ~Executor() = default;
   virtual uint64_t scratch_bytes() const = 0;
 
-  virtual void begin_step(const BatchRows& batch) = 0;  // batch stays valid until the next begin_step
+  virtual void begin_step(const BatchRows& batch) = 0;  // what its spans point to outlives the step
   virtual void embed(const EmbeddingWeights& weights, std::span<const int32_t> token_ids) = 0;
   // Norm, projections, per-head norms, rotation; K and V of every row are rounded into their slots.
   virtual void qkv_rope_store(const AttentionWeights& weights, const KvSegment& kv) = 0;
