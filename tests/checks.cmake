@@ -1,5 +1,5 @@
 # The tests of the house itself: style, layers, headers, exported symbols, ABI and packaging.
-# They run in the release build, except for the ABI's, which reads debug information.
+# They run in the release build only.
 
 find_package(Python3 REQUIRED COMPONENTS Interpreter)
 
@@ -14,8 +14,13 @@ if(CMAKE_BUILD_TYPE STREQUAL "Release")
   kvinfer_check(include_direction ${Python3_EXECUTABLE} ${here}/check_includes.py ${PROJECT_SOURCE_DIR})
   kvinfer_check(include_direction_catches_wrong_edges ${Python3_EXECUTABLE} ${here}/check_includes.py --self-test)
   kvinfer_check(summary_fails_what_did_not_run ${Python3_EXECUTABLE} ${here}/summarize.py --self-test)
+  kvinfer_check(abi_gate_catches_changes ${Python3_EXECUTABLE} ${here}/check_abi.py --self-test)
   kvinfer_check(headers_compile_alone ${here}/check_headers.sh ${PROJECT_SOURCE_DIR})
 endif()
 if(TARGET kvinfer AND CMAKE_BUILD_TYPE STREQUAL "Release")
   kvinfer_check(library_exports_only_the_abi ${here}/check_symbols.sh $<TARGET_FILE:kvinfer>)
+  kvinfer_check(abi_only_grows ${Python3_EXECUTABLE} ${here}/check_abi.py $<TARGET_FILE:kvinfer>)
+  if(TARGET kvinfer-cli)
+    kvinfer_check(moved_prefix_serves_c_and_cpp ${here}/check_packaging.sh ${PROJECT_BINARY_DIR} ${PROJECT_SOURCE_DIR})
+  endif()
 endif()

@@ -1,0 +1,50 @@
+#!/usr/bin/env bash
+# Installs into a prefix, moves the prefix, and builds and runs the README's two programs against it: the
+# C one (C11) through pkg-config, the C++ one (C++17) through find_package.
+# Usage: check_packaging.sh BUILD_DIR SOURCE_DIR
+set -euo pipefail
+build=$1 source=$2
+model=${KVINFER_CACHE:-~/.cache/kvinfer}/SmolLM2-135M-Instruct.Q4_1.gguf
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+
+cmake --install "$build" --prefix "$work/first" > /dev/null
+mv "$work/first" "$work/moved"
+prefix=$work/moved
+if grep -rl -e "$work/first" -e "$source" "$prefix"; then
+  echo "the files above remember a path of the build or of the first prefix"
+  exit 1
+fi
+for file in include/kvinfer/kvinfer.h include/kvinfer/kvinfer.hpp bin/kvinfer share/man/man1/kvinfer.1; do
+  [[ -s $prefix/$file ]] || { echo "$file is not installed"; exit 1; }
+done
+
+example() {  # language: prints the first block of it in the README
+  awk -v fence="^\`\`\`$1\$" '$0 ~ fence { inside = 1; next } inside && /^```$/ { exit } inside' "$source/README.md"
+}
+
+pc=$(find "$prefix" -name kvinfer.pc)
+export PKG_CONFIG_PATH=${pc%/*}
+example c > "$work/first_text.c"
+read -ra flags <<< "$(pkg-config --cflags --libs kvinfer)"
+"${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror "$work/first_text.c" -o "$work/first_text" "${flags[@]}"
+echo "the C program builds through pkg-config"
+
+mkdir "$work/chat"
+cp "$source/tests/packaging/CMakeLists.txt" "$work/chat"
+example cpp > "$work/chat/chat.cpp"
+cmake -S "$work/chat" -B "$work/chat/build" -G Ninja "-DCMAKE_PREFIX_PATH=$prefix" > /dev/null
+cmake --build "$work/chat/build" > /dev/null
+echo "the C++ program builds through find_package"
+
+export LD_LIBRARY_PATH=${pc%/pkgconfig/*}
+env -u LD_LIBRARY_PATH "$prefix/bin/kvinfer" --version
+if [[ ! -f $model ]]; then
+  echo "SKIP: the programs were built, but not run, without $model (tests/fetch_models.sh smollm2)"
+  exit 77
+fi
+for program in "$work/first_text" "$work/chat/build/chat"; do
+  text=$("$program" "$model")
+  echo "${program##*/}: ${text:0:200}"
+  [[ -n $text ]] || { echo "${program##*/} wrote nothing"; exit 1; }
+done
