@@ -9,9 +9,11 @@ endif()
 
 add_library(kvinfer_flags INTERFACE)
 # -fno-gnu-unique: unique symbols would pin the library in the process after dlclose.
+# -fmacro-prefix-map: messages name lib/room/file.cc, not the folder that the build was in.
 # -ffp-contract=off: a fused multiply-add is written where it is meant, so that every
 # instruction set and batch shape computes the same bits.
 target_compile_options(kvinfer_flags INTERFACE -Wall -Wextra -Werror -ffp-contract=off
+  -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-fno-gnu-unique>)
 target_compile_definitions(kvinfer_flags INTERFACE
   $<$<BOOL:${KVINFER_CHECK_INVARIANTS}>:KVINFER_CHECK_INVARIANTS=1>)
