@@ -68,7 +68,8 @@ enum class ModelFormat { gguf, safetensors };
 class ModelFile {
  public:
   // Opens a GGUF file, one .safetensors file, a *.safetensors.index.json, or a folder that holds one of
-  // them. Throws NOT_FOUND, IO, CORRUPT or UNSUPPORTED, naming the file, the place in it and the value.
+  // them. Throws NOT_FOUND, IO, CORRUPT or UNSUPPORTED, naming the file, the place in it and the value;
+  // INVALID_ARGUMENT for a folder with several models.
   static std::unique_ptr<ModelFile> open(const std::string& path);
   virtual ~ModelFile();
 
