@@ -11,7 +11,10 @@ namespace kvi {
 
 class StreamDecoder {
  public:
-  explicit StreamDecoder(const Tokenizer& tokenizer, bool render_special = false);
+  // start: fresh takes back the space that encode put before the text (add_space_prefix);
+  // continued keeps it, for tokens that follow a prompt.
+  explicit StreamDecoder(const Tokenizer& tokenizer, bool render_special = false,
+                         TextStart start = TextStart::fresh);
 
   // The text that token completes: well-formed UTF-8, possibly empty. Bytes that can no longer
   // become a code point come out as U+FFFD.
@@ -23,6 +26,7 @@ class StreamDecoder {
  private:
   const Tokenizer& tokenizer_;
   bool render_special_;
+  bool drops_space_;     // the next text begins with the space prefix
   std::string pending_;  // shorter than one code point
 };
 
