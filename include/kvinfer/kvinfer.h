@@ -133,7 +133,7 @@ typedef struct kvi_device_info {
   uint32_t num_threads;  /* CPU: the default number of threads: physical cores within affinity and cgroup */
   uint64_t memory_bytes; /* in all */
   char name[64];         /* "cpu" */
-  char arch[64];         /* the kernels in use: "scalar", "avx2", "avx512_vnni", "amx_int8" */
+  char arch[64];         /* the kernels in use: "scalar", "avx2", "avx_vnni", "avx512_vnni", "amx_int8" */
 } kvi_device_info;
 
 KVI_API kvi_status KVI_CALL kvi_device_info_init(kvi_device_info *info, size_t struct_size);

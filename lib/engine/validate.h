@@ -1,0 +1,14 @@
+// Checks the settings of engines and requests, whoever made them: one place knows every range.
+//
+// What depends on the model's size or the pool's is left to the engine.
+#pragma once
+
+#include "engine/options.h"
+
+namespace kvi {
+
+// Throw INVALID_ARGUMENT naming the option as the C header does, its value and its range.
+void validate(const EngineOptions& options);
+void validate(const GenerateOptions& options, int vocab_size);
+
+}  // namespace kvi
