@@ -24,14 +24,16 @@ uint64_t packing_scratch_bytes(DType dtype, int64_t rows, int64_t cols);
 // Row `row` of a matrix as f32 (embedding look-up): the dequantized values, exactly.
 void unpack_row(const Matrix& matrix, int64_t row, float* dst);
 
-// Input rows in the form that products read: f32 and, for the int8 path, int8 values with a scale and
-// a sum per 32 columns. Prepared once, used by several matrices (q, k, v; gate, up).
+// Input rows in the form that products read: as they are and, for the int8 path, int8 values with a
+// scale and sums per 32 columns. Prepared once, used by several matrices (q, k, v; gate, up). assign()
+// and linear() must be given the same isa. Outputs of rows with infinities or NaN are NaN.
 class LinearInput {
  public:
   LinearInput(int max_rows, int64_t max_cols, Precision precision);
   ~LinearInput();
 
-  // rows: [num_rows] of cols values, stride values apart. Copies or quantizes, in parallel.
+  // rows: [num_rows] of cols values, stride values apart. Quantizes in parallel. The f32 rows are not
+  // copied: they must stay as they are while products read this input.
   void assign(ThreadPool& pool, Isa isa, const float* rows, int64_t stride, int num_rows, int64_t cols);
 
   struct State;
