@@ -28,9 +28,11 @@ class TempFolder {
   const std::string& path() const { return path_; }
   std::string path(std::string_view name) const { return path_ + "/" + std::string(name); }
 
-  // Creates or replaces the file, and returns its path.
+  // Creates or replaces the file, and returns its path. Replaced, not truncated: ext4 writes a file that was
+  // truncated and filled again to the disk at once.
   std::string write(std::string_view name, std::string_view content) const {
     const std::string file = path(name);
+    std::filesystem::remove(file);
     std::ofstream out(file, std::ios::binary | std::ios::trunc);
     out.write(content.data(), static_cast<std::streamsize>(content.size()));
     if (!out.flush()) throw std::runtime_error("cannot write " + file);
