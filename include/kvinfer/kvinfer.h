@@ -15,17 +15,18 @@
  *     writes the defaults stated here: kvi_engine_options o; kvi_engine_options_init(&o, sizeof o).
  *     Zero is a value, never "default". NULL options mean the defaults. Structs grow at the end only:
  *     what a smaller (older) struct lacks reads as its default; non-zero bytes past what this library
- *     knows are KVI_UNSUPPORTED.
+ *     knows are KVI_UNSUPPORTED. Results are written up to the struct_size that the caller prepared.
  *  4. Inputs are copied before a function returns. Text in is UTF-8 as (pointer, size in bytes), where
  *     KVI_ZERO_TERMINATED is accepted as size. Text out is (buffer, capacity, needed): needed counts
  *     bytes without a terminator; a NUL is added where there is room for it, and with too small a
- *     capacity nothing is written but needed. A NULL buffer with capacity 0 asks for the size.
+ *     capacity nothing is written but needed. A NULL buffer with capacity 0 asks for the size (KVI_OK);
+ *     needed may be NULL where there is a buffer. Arrays out likewise, with their count.
  *  5. Threads: model, engine and request handles may be used from any threads at once. A session (and a
  *     decoder) is used by one thread at a time: a second one gets KVI_BUSY, never a race.
  *  6. Nothing is truncated silently: a prompt that does not fit is KVI_CONTEXT_FULL or KVI_EXHAUSTED with
  *     needed and available amounts in the error.
- *  7. No exception, signal handler, exit or output to stdout/stderr leaves the library. After fork(),
- *     calls in the child return KVI_FORKED, and release does nothing there.
+ *  7. No exception, signal handler, exit or output to stdout/stderr leaves the library. In a child forked
+ *     after the library was first used, calls return KVI_FORKED, and release does nothing but for errors.
  *
  * The interface is not frozen: SONAME 0 until the SDKs have been built on it.
  */
@@ -537,11 +538,16 @@ KVI_API kvi_status KVI_CALL kvi_request_read(kvi_request *request, char *buffer,
  *  count                       out: how many were written */
 KVI_API kvi_status KVI_CALL kvi_request_tokens(kvi_request *request, size_t first, int32_t *tokens, float *logprobs,
                                                size_t capacity, size_t *count, kvi_error **error);
-/* The most probable tokens at the place of generated token index, best first. Errors: NOT_FOUND (no such index), and
- * INVALID_STATE where top_logprobs was below 1. */
+/* The most probable tokens at the place of generated token index, best first.
+ *  tokens, logprobs, capacity  out; either may be NULL; a small capacity gets the best ones
+ *  count                       out: how many were written; with capacity 0 how many there are
+ * Errors: NOT_FOUND (no such index), INVALID_STATE (top_logprobs was below 1). */
 KVI_API kvi_status KVI_CALL kvi_request_top_logprobs(kvi_request *request, size_t index, int32_t *tokens,
                                                      float *logprobs, size_t capacity, size_t *count,
                                                      kvi_error **error);
+/* Waits until there is text to read or the request has ended: what kvi_engine_wait is for one request alone.
+ * Errors: TIMEOUT. Any thread, but not in a callback of the engine. */
+KVI_API kvi_status KVI_CALL kvi_request_wait(kvi_request *request, uint32_t timeout_ms, kvi_error **error);
 /* Waits for the end. Returns KVI_OK however it ended, except for KVI_FINISH_ERROR: that request's status and error.
  * Errors: TIMEOUT (still running), INVALID_STATE (inside a callback of the engine). Any thread. */
 KVI_API kvi_status KVI_CALL kvi_request_await(kvi_request *request, uint32_t timeout_ms, kvi_error **error);
