@@ -33,9 +33,8 @@ void activate(Activation activation, const float* gate, const float* up, int64_t
 // to += x
 template <class F>
 void add(const float* x, int64_t len, float* to) {
-  for_each_vector<F>(len, [&](int64_t i, auto load, auto store) {
-    store(load(to + i) + load(x + i), to + i);
-  });
+  for_each_vector<F>(
+      len, [&](int64_t i, auto load, auto store) { store(load(to + i) + load(x + i), to + i); });
 }
 
 // x *= factor

@@ -97,9 +97,8 @@ int64_t PagedAttention::plan(const Step& step) {
       KVI_CHECK(rows.num_rows == 0 || page < segment.tables[s].size());
       num_parts += visible_splits(segment, rows.first_position, last_position).size();
     }
-    const int64_t num_tiles =
-        (rows.num_rows + step.tile_positions() - 1) / step.tile_positions() *
-        int64_t{weights.num_kv_heads};
+    const int64_t num_tiles = (rows.num_rows + step.tile_positions() - 1) / step.tile_positions() *
+                              int64_t{weights.num_kv_heads};
     const int64_t partials = int64_t{rows.num_rows} * weights.num_heads * num_parts;
     const bool split = num_parts > 1 && num_partials + partials <= max_partials_ &&
                        num_counters + num_tiles <= max_counters_;
@@ -116,9 +115,10 @@ int64_t PagedAttention::plan(const Step& step) {
 
 void PagedAttention::run_item(const Step& step, int64_t item, int thread) {
   const Plan* plans_end = plans_ + step.batch.sequences.size();
-  const Plan* plan = std::upper_bound<const Plan*>(plans_, plans_end, item, [](int64_t value, const Plan& p) {
-                       return value < p.first_item;
-                     }) - 1;
+  const Plan* plan = std::upper_bound<const Plan*>(
+                         plans_, plans_end, item,
+                         [](int64_t value, const Plan& p) { return value < p.first_item; }) -
+                     1;
   Tile tile;
   tile.plan = plan;
   tile.sequence = static_cast<int>(plan - plans_);
@@ -139,7 +139,8 @@ void PagedAttention::run_item(const Step& step, int64_t item, int thread) {
                          int64_t{tile.kv_head} * group * head_dim;
     std::copy_n(heads, group * head_dim, packed + int64_t{p} * group * head_dim);
   }
-  step.ops.scale(step.weights.softmax_scale, int64_t{tile.num_positions} * group * head_dim, packed);
+  step.ops.scale(step.weights.softmax_scale, int64_t{tile.num_positions} * group * head_dim,
+                 packed);
 
   if (plan->num_parts == 1) {
     attend_all(step, tile, thread);
@@ -177,8 +178,9 @@ AttentionCall call_for(const AttentionWeights& weights, const KvSegment& segment
 void PagedAttention::attend_all(const Step& step, const Tile& tile, int thread) {
   const PerThread& own = threads_[thread];
   const int64_t stride = state_len(step.weights.head_dim);
-  const int first_position =
-      step.batch.sequences[static_cast<size_t>(tile.sequence)].first_position + tile.first;
+  const int first_position = step.batch.sequences[static_cast<size_t>(tile.sequence)]
+                                 .first_position +
+                             tile.first;
   const int num_rows = tile.num_positions * step.group();
   bool is_first = true;
   for (const KvSegment& segment : step.segments) {
@@ -187,8 +189,8 @@ void PagedAttention::attend_all(const Step& step, const Tile& tile, int thread) 
     call.scores = own.scores;
     call.num_positions = tile.num_positions;
     call.first_position = first_position;
-    const SplitRange splits =
-        visible_splits(segment, first_position, first_position + tile.num_positions - 1);
+    const SplitRange splits = visible_splits(segment, first_position,
+                                             first_position + tile.num_positions - 1);
     for (int split = splits.first; split < splits.end; ++split) {
       call.first_key = split * kSplitKeys;
       call.end_key = call.first_key + kSplitKeys;
@@ -209,8 +211,8 @@ void PagedAttention::attend_part(const Step& step, const Tile& tile, int part, i
   int split = part;
   const KvSegment* segment = step.segments.data();
   for (;; ++segment) {
-    const SplitRange splits =
-        visible_splits(*segment, rows.first_position, rows.first_position + rows.num_rows - 1);
+    const SplitRange splits = visible_splits(*segment, rows.first_position,
+                                             rows.first_position + rows.num_rows - 1);
     if (split < splits.size()) {
       split += splits.first;
       break;
@@ -255,11 +257,12 @@ void PagedAttention::merge_parts(const Step& step, const Tile& tile) {
 
 void PagedAttention::write_out(const Step& step, const Tile& tile, const float* states) const {
   const int group = step.group(), head_dim = step.weights.head_dim;
-  const int first_row =
-      step.batch.sequences[static_cast<size_t>(tile.sequence)].first_row + tile.first;
+  const int first_row = step.batch.sequences[static_cast<size_t>(tile.sequence)].first_row +
+                        tile.first;
   for (int p = 0; p < tile.num_positions; ++p) {
-    float* heads =
-        step.out + ((first_row + p) * int64_t{step.weights.num_heads} + tile.kv_head * group) * head_dim;
+    float* heads = step.out +
+                   ((first_row + p) * int64_t{step.weights.num_heads} + tile.kv_head * group) *
+                       head_dim;
     for (int g = 0; g < group; ++g, states += state_len(head_dim)) {
       step.ops.finish_state(states, head_dim, heads + g * head_dim);
     }

@@ -52,8 +52,8 @@ inline void score_block(const float* queries, int head_dim, const Element<dtype>
 }
 
 template <class F, DType dtype, int kRows>
-void score_rows(const float* queries, int head_dim, const Tiles<Element<dtype>>& tiles, int first_tile,
-                int end_tile, float* scores) {
+void score_rows(const float* queries, int head_dim, const Tiles<Element<dtype>>& tiles,
+                int first_tile, int end_tile, float* scores) {
   constexpr int kTiles = F::score_tiles(kRows);
   int t = first_tile;
   for (; t + kTiles <= end_tile; t += kTiles) {
@@ -107,8 +107,8 @@ void softmax_row(float* scores, int begin, int end, float cap, float* state) {
 
 // sums[r] += weights[r][j] * V[j][columns] for the keys j in [begin, end).
 template <class F, DType dtype, int kRows, int kColumns>
-inline void value_block(const float* weights, const Tiles<Element<dtype>>& tiles, int begin, int end,
-                        int column, int tail, float* sums, int64_t sums_stride) {
+inline void value_block(const float* weights, const Tiles<Element<dtype>>& tiles, int begin,
+                        int end, int column, int tail, float* sums, int64_t sums_stride) {
   F sum[kRows][kColumns];
   KVI_UNROLL
   for (int r = 0; r < kRows; ++r) {
@@ -143,8 +143,8 @@ inline void value_block(const float* weights, const Tiles<Element<dtype>>& tiles
 
 // The same over columns [column, head_dim), in blocks of kColumns vectors while they fill, then fewer.
 template <class F, DType dtype, int kRows, int kColumns>
-void value_columns(const float* weights, int head_dim, const Tiles<Element<dtype>>& tiles, int begin,
-                   int end, int column, float* sums) {
+void value_columns(const float* weights, int head_dim, const Tiles<Element<dtype>>& tiles,
+                   int begin, int end, int column, float* sums) {
   const int64_t stride = state_len(head_dim);
   for (; column + kColumns * 16 <= head_dim; column += kColumns * 16) {
     value_block<F, dtype, kRows, kColumns>(weights, tiles, begin, end, column, 0, sums + column,
@@ -152,7 +152,8 @@ void value_columns(const float* weights, int head_dim, const Tiles<Element<dtype
   }
   if (column == head_dim) return;
   if constexpr (kColumns > 1) {
-    value_columns<F, dtype, kRows, kColumns / 2>(weights, head_dim, tiles, begin, end, column, sums);
+    value_columns<F, dtype, kRows, kColumns / 2>(weights, head_dim, tiles, begin, end, column,
+                                                 sums);
   } else {
     value_block<F, dtype, kRows, 1>(weights, tiles, begin, end, column, head_dim - column,
                                     sums + column, stride);
@@ -160,8 +161,8 @@ void value_columns(const float* weights, int head_dim, const Tiles<Element<dtype
 }
 
 template <class F, DType dtype>
-void add_values(const float* weights, int num_rows, int head_dim, const Tiles<Element<dtype>>& tiles,
-                int begin, int end, float* states) {
+void add_values(const float* weights, int num_rows, int head_dim,
+                const Tiles<Element<dtype>>& tiles, int begin, int end, float* states) {
   if (begin >= end) return;
   for_each_row_block<F::kValueRows>(0, num_rows, [&]<int kRows>(int row) {
     value_columns<F, dtype, kRows, F::value_columns(kRows)>(
@@ -198,11 +199,11 @@ void attend_split(const AttentionCall& call) {
   for (int t = first_tile; t < end_tile; ++t) {
     const int key = call.first_key + t * kKeyTile;
     const uint64_t slot = static_cast<uint64_t>(key & ((1 << call.page_shift) - 1));
-    const std::byte* page =
-        call.pages + static_cast<uint64_t>(call.table[key >> call.page_shift]) * call.page_bytes;
+    const std::byte* page = call.pages + static_cast<uint64_t>(call.table[key >> call.page_shift]) *
+                                             call.page_bytes;
     tiles.keys[t] = reinterpret_cast<const E*>(page + call.key_offset) + slot;
-    tiles.values[t] =
-        reinterpret_cast<const E*>(page + call.value_offset + slot * call.value_slot_stride);
+    tiles.values[t] = reinterpret_cast<const E*>(page + call.value_offset +
+                                                 slot * call.value_slot_stride);
   }
 
   for_each_row_block<F::kScoreRows>(0, num_rows, [&]<int kRows>(int row) {
@@ -257,8 +258,7 @@ void merge_states(const float* later, int head_dim, float* into) {
   for (int64_t i = kStateHeader; i < state_len(head_dim); i += 16) {
     F::fma(F::load(later + i), theirs, F::load(into + i) * ours).store(into + i);
   }
-  into[1] = F::largest(
-      F::fma(F::broadcast(later[1]), theirs, F::broadcast(into[1]) * ours));
+  into[1] = F::largest(F::fma(F::broadcast(later[1]), theirs, F::broadcast(into[1]) * ours));
   into[0] = F::largest(most);
 }
 
@@ -266,9 +266,8 @@ template <class F>
 void finish_state(const float* state, int head_dim, float* out) {
   const F sum = F::broadcast(state[1]);
   const float* values = state + kStateHeader;
-  for_each_vector<F>(head_dim, [&](int64_t i, auto, auto store) {
-    store(F::load(values + i) / sum, out + i);
-  });
+  for_each_vector<F>(
+      head_dim, [&](int64_t i, auto, auto store) { store(F::load(values + i) / sum, out + i); });
 }
 
 // Rounds one head's key into a slot of [dim][slot] (dim_stride bytes apart), or its value into a row.
@@ -285,7 +284,8 @@ void store_strided(const float* head, int head_dim, std::byte* first, uint64_t d
 }
 
 template <class F>
-void store_head(const float* head, int head_dim, DType dtype, std::byte* first, uint64_t dim_stride) {
+void store_head(const float* head, int head_dim, DType dtype, std::byte* first,
+                uint64_t dim_stride) {
   switch (dtype) {
     case DType::F32: return store_strided<F, DType::F32>(head, head_dim, first, dim_stride);
     case DType::BF16: return store_strided<F, DType::BF16>(head, head_dim, first, dim_stride);

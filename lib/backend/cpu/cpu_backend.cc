@@ -42,19 +42,20 @@ class CpuBackend final : public Backend {
   PageLayout page_layout(const std::vector<KvLayerShape>& layers, int page_len) const override {
     if (page_len < kKeyTile || page_len > kMaxPageLen ||
         !std::has_single_bit(static_cast<unsigned>(page_len))) {
-      throw Error(Status::INVALID_ARGUMENT,
-                  concat("a KV page of ", page_len, " tokens: page_len must be a power of two from ",
-                         kKeyTile, " to ", kMaxPageLen));
+      throw Error(Status::INVALID_ARGUMENT, concat("a KV page of ", page_len,
+                                                   " tokens: page_len must be a power of two from ",
+                                                   kKeyTile, " to ", kMaxPageLen));
     }
     for (const KvLayerShape& shape : layers) {
       const DType dtype = shape.key_dtype;
       if (dtype != shape.value_dtype || shape.key_dim != shape.value_dim ||
           (dtype != DType::F16 && dtype != DType::BF16 && dtype != DType::F32)) {
-        throw Error(Status::UNSUPPORTED,
-                    concat("KV cache of layer ", shape.layer, ": ", dtype_name(dtype), " keys of ",
-                           shape.key_dim, " and ", dtype_name(shape.value_dtype), " values of ",
-                           shape.value_dim,
-                           "; the CPU backend needs the same size and type for both, of F16, BF16, F32"));
+        throw Error(
+            Status::UNSUPPORTED,
+            concat("KV cache of layer ", shape.layer, ": ", dtype_name(dtype), " keys of ",
+                   shape.key_dim, " and ", dtype_name(shape.value_dtype), " values of ",
+                   shape.value_dim,
+                   "; the CPU backend needs the same size and type for both, of F16, BF16, F32"));
       }
     }
     return keys_by_dim_layout(layers, page_len);
@@ -70,7 +71,8 @@ class CpuBackend final : public Backend {
                                           const ExecutorOptions& options) override {
     return std::make_unique<CpuExecutor>(isa_, vector_ops(isa_), shape, options);
   }
-  uint64_t scratch_bytes(const ExecutorShape& shape, const ExecutorOptions& options) const override {
+  uint64_t scratch_bytes(const ExecutorShape& shape,
+                         const ExecutorOptions& options) const override {
     return CpuExecutor::scratch_bytes(shape, options);
   }
 

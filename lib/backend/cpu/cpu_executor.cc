@@ -61,8 +61,8 @@ CpuExecutor::CpuExecutor(Isa isa, const VectorOps& ops, const ExecutorShape& sha
 
 template <typename Body>
 void CpuExecutor::for_each_row(int num_rows, int64_t values_per_row, const Body& body) {
-  const int rows_per_piece =
-      static_cast<int>(std::max<int64_t>(1, kPieceValues / std::max<int64_t>(1, values_per_row)));
+  const int rows_per_piece = static_cast<int>(
+      std::max<int64_t>(1, kPieceValues / std::max<int64_t>(1, values_per_row)));
   pool_.run((num_rows + rows_per_piece - 1) / rows_per_piece, [&](int64_t piece, int) {
     const int first = static_cast<int>(piece) * rows_per_piece;
     for (int row = first; row < std::min(num_rows, first + rows_per_piece); ++row) body(row);
@@ -214,7 +214,8 @@ void CpuExecutor::mlp(const MlpWeights& weights) {
   prepare_normed(weights.input_norm);
   const LinearTarget targets[] = {
       {weights.up.weight, values_of(weights.up.bias), LinearResult::store, arrays_.up, ffn_len},
-      {weights.gate.weight, values_of(weights.gate.bias), LinearResult::store, arrays_.gate, ffn_len},
+      {weights.gate.weight, values_of(weights.gate.bias), LinearResult::store, arrays_.gate,
+       ffn_len},
   };
   const bool gated = weights.gate.weight != nullptr;
   linear(pool_, isa_, std::span(targets).first(gated ? 2 : 1), input_);

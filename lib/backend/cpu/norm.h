@@ -15,8 +15,8 @@ void rms_norm(const float* x, const float* weight, float eps, int64_t len, float
     const F value = load(x + i);
     squares = F::fma(value, value, squares);
   });
-  const F scale =
-      F::broadcast(1.0f / __builtin_sqrtf(F::sum(squares) / static_cast<float>(len) + eps));
+  const F scale = F::broadcast(1.0f /
+                               __builtin_sqrtf(F::sum(squares) / static_cast<float>(len) + eps));
   for_each_vector<F>(len, [&](int64_t i, auto load, auto store) {
     store(load(x + i) * scale * load(weight + i), out + i);
   });
@@ -36,7 +36,8 @@ void layer_norm(const float* x, const float* weight, const float* bias, float ep
   for_each_vector<F>(len, [&](int64_t i, auto load, auto) {
     F difference = load(x + i) - mean;
     if (len - i < 16) {
-      difference = F::select(F::lanes(0, static_cast<int>(len - i)), difference, F::broadcast(0.0f));
+      difference = F::select(F::lanes(0, static_cast<int>(len - i)), difference,
+                             F::broadcast(0.0f));
     }
     squares = F::fma(difference, difference, squares);
   });

@@ -21,7 +21,9 @@ struct Avx2F32x16 {
 
   __m256 low, high;
 
-  static Avx2F32x16 broadcast(float value) { return {_mm256_set1_ps(value), _mm256_set1_ps(value)}; }
+  static Avx2F32x16 broadcast(float value) {
+    return {_mm256_set1_ps(value), _mm256_set1_ps(value)};
+  }
   static Avx2F32x16 load(const float* p) { return {_mm256_loadu_ps(p), _mm256_loadu_ps(p + 8)}; }
   static Avx2F32x16 load_f16(const uint16_t* p) {
     return {_mm256_cvtph_ps(_mm_loadu_si128(reinterpret_cast<const __m128i*>(p))),
@@ -109,12 +111,11 @@ struct Avx2F32x16 {
   static __m256i round_bf16(__m256 value) {
     const __m256i bits = _mm256_castps_si256(value);
     const __m256i odd = _mm256_and_si256(_mm256_srli_epi32(bits, 16), _mm256_set1_epi32(1));
-    const __m256i rounded =
-        _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
+    const __m256i rounded = _mm256_add_epi32(bits,
+                                             _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff)));
     const __m256i quiet = _mm256_or_si256(bits, _mm256_set1_epi32(0x400000));
     const __m256 is_nan = _mm256_cmp_ps(value, value, _CMP_UNORD_Q);
-    return _mm256_srli_epi32(
-        _mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(is_nan)), 16);
+    return _mm256_srli_epi32(_mm256_blendv_epi8(rounded, quiet, _mm256_castps_si256(is_nan)), 16);
   }
   static __m256 between(__m256i index, int begin, int end) {
     const __m256i below = _mm256_cmpgt_epi32(_mm256_set1_epi32(begin), index);
@@ -122,8 +123,8 @@ struct Avx2F32x16 {
         _mm256_andnot_si256(below, _mm256_cmpgt_epi32(_mm256_set1_epi32(end), index)));
   }
   static __m256 add_exponent(__m256 a, __m256 shift) {
-    return _mm256_castsi256_ps(_mm256_add_epi32(
-        _mm256_castps_si256(a), _mm256_slli_epi32(_mm256_castps_si256(shift), 23)));
+    return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a),
+                                                _mm256_slli_epi32(_mm256_castps_si256(shift), 23)));
   }
 };
 

@@ -11,8 +11,8 @@ namespace kvi::cpu {
 
 template <class F>
 constexpr VectorOps make_vector_ops() {
-  return {rms_norm<F>,    layer_norm<F>,  rotate<F>, activate<F>,     add<F>,          scale<F>,
-          softcap_row<F>, attend<F>,      merge_states<F>,  finish_state<F>, store_head<F>};
+  return {rms_norm<F>,    layer_norm<F>, rotate<F>,       activate<F>,     add<F>,       scale<F>,
+          softcap_row<F>, attend<F>,     merge_states<F>, finish_state<F>, store_head<F>};
 }
 
 }  // namespace kvi::cpu

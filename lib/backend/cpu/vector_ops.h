@@ -28,7 +28,9 @@ inline constexpr int kSplitTiles = kSplitKeys / kKeyTile;
 // One query's softmax over some keys: [0] the largest score, [1] the sum of e^(score - largest), and
 // from [kStateHeader] on the sum of e^(score - largest) * V, padded to whole vectors.
 inline constexpr int kStateHeader = 16;
-static constexpr int64_t state_len(int head_dim) { return kStateHeader + (head_dim + 15) / 16 * 16; }
+static constexpr int64_t state_len(int head_dim) {
+  return kStateHeader + (head_dim + 15) / 16 * 16;
+}
 
 struct AttentionCall {
   // Queries of consecutive positions, each with the heads that share the KV head.
@@ -60,7 +62,8 @@ struct VectorOps {
   void (*layer_norm)(const float* x, const float* weight, const float* bias, float eps, int64_t len,
                      float* out);
   void (*rotate)(RopePairs pairs, RotaryAngles angles, int rotary_dim, float* head);
-  void (*activate)(Activation activation, const float* gate, const float* up, int64_t len, float* out);
+  void (*activate)(Activation activation, const float* gate, const float* up, int64_t len,
+                   float* out);
   void (*add)(const float* x, int64_t len, float* to);
   void (*scale)(float factor, int64_t len, float* x);
   void (*softcap)(float cap, int64_t len, float* x);

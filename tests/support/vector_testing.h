@@ -1,0 +1,57 @@
+// For tests of the CPU backend's vector kernels: every instruction set, random values, bitwise equality.
+#pragma once
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <cstdint>
+#include <random>
+#include <span>
+#include <string>
+#include <vector>
+
+#include "backend/cpu/isa.h"
+#include "backend/cpu/vector_ops.h"
+
+namespace kvi::cpu {
+
+// A test of one instruction set's kernels; skipped by name where the machine lacks it.
+class VectorOpsTest : public testing::TestWithParam<Isa> {
+ protected:
+  void SetUp() override {
+    const std::string reason = why_unsupported(GetParam());
+    if (!reason.empty()) {
+      GTEST_SKIP() << "this machine cannot run " << isa_name(GetParam()) << ": " << reason;
+    }
+  }
+  const VectorOps& ops() const { return vector_ops(GetParam()); }
+};
+
+// Those whose vector kernels differ.
+inline auto vector_isas() { return testing::Values(Isa::scalar, Isa::avx2, Isa::avx512_vnni); }
+inline std::string isa_test_name(const testing::TestParamInfo<Isa>& info) {
+  return isa_name(info.param);
+}
+
+inline std::vector<float> random_values(int64_t count, std::mt19937_64& random,
+                                        float deviation = 1) {
+  std::normal_distribution<float> normal(0, deviation);
+  std::vector<float> values(static_cast<size_t>(count));
+  for (float& value : values) value = normal(random);
+  return values;
+}
+
+inline testing::AssertionResult same_bits(std::span<const float> a, std::span<const float> b) {
+  if (a.size() != b.size()) return testing::AssertionFailure() << a.size() << " and " << b.size();
+  for (size_t i = 0; i < a.size(); ++i) {
+    if (std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i])) {
+      return testing::AssertionFailure() << "at " << i << ": " << a[i] << " and " << b[i];
+    }
+  }
+  return testing::AssertionSuccess();
+}
+
+// What a kernel must not write: checked behind every output.
+inline constexpr float kUntouched = -1.25e30f;
+
+}  // namespace kvi::cpu
