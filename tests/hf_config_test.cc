@@ -171,6 +171,8 @@ TEST_F(HfConfigTest, RopeParametersOfTransformers5AreRead) {
   EXPECT_EQ(llama.get_float("llama.rope.scaling.low_freq_factor"), 1.0);
   EXPECT_EQ(llama.get_float("llama.rope.scaling.high_freq_factor"), 4.0);
   EXPECT_EQ(llama.get_int("llama.rope.scaling.original_context_length"), 32);
+  config["model_type"] = "qwen2";
+  EXPECT_EQ(read(config).get_float("qwen2.rope.scaling.high_freq_factor"), 4.0);
 
   json gemma = tiny_hf_config("gemma3_text");
   gemma["rope_parameters"] = {

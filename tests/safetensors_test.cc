@@ -231,8 +231,9 @@ TEST_F(SafetensorsTest, HeadersOfAnotherFormAreRefused) {
       {R"({"t":)" + tensor + R"(,"t":)" + tensor + "}", "'t' appears twice"},
       {R"({"__metadata__":{"a":{"b":1}}})", "an object"},
   };
-  for (const auto& [header, words] : kHeaders)
-    EXPECT_ERROR(open_header(header), CORRUPT, words) << header;
+  for (const auto& refused : kHeaders) {
+    EXPECT_ERROR(open_header(refused.first), CORRUPT, refused.second) << refused.first;
+  }
 }
 
 TEST_F(SafetensorsTest, MetadataSpacesAndTensorsWithoutValuesArePartOfTheFormat) {

@@ -291,12 +291,9 @@ class ConfigTranslator {
     set("rope.scaling.original_context_length",
         scaling.find_size("original_max_position_embeddings").value_or(context_length_));
     if (type == "llama3") {
-      set_number(scaling, "low_freq_factor", "rope.scaling.low_freq_factor");
-      set_number(scaling, "high_freq_factor", "rope.scaling.high_freq_factor");
-      if (!metadata_.contains("llama.rope.scaling.low_freq_factor") ||
-          !metadata_.contains("llama.rope.scaling.high_freq_factor")) {
-        scaling.fail(Status::CORRUPT, "rope_type",
-                     "is 'llama3', which needs low_freq_factor and high_freq_factor");
+      for (const char* key : {"low_freq_factor", "high_freq_factor"}) {
+        if (!scaling.contains(key)) scaling.fail(Status::CORRUPT, key, "is missing");
+        set_number(scaling, key, concat("rope.scaling.", key));
       }
     }
     if (type == "yarn") {

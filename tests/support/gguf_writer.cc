@@ -5,10 +5,22 @@
 namespace kvi {
 namespace {
 
-void append_string(std::string& out, std::string_view text) {
-  append_raw(out, uint64_t{text.size()});
-  out += text;
-}
+// Appends what it writes to the fields, when there are any to append to.
+struct FieldWriter {
+  std::string& out;
+  std::vector<GgufField>* fields;
+
+  template <typename T>
+  void number(T value) {
+    if (fields != nullptr) fields->push_back({out.size(), sizeof value});
+    append_raw(out, value);
+  }
+  void text(std::string_view text) {
+    number(uint64_t{text.size()});
+    if (fields != nullptr && !text.empty()) fields->push_back({out.size(), 1});
+    out += text;
+  }
+};
 
 uint64_t num_elements(const std::vector<uint64_t>& dims) {
   uint64_t count = 1;
@@ -19,55 +31,59 @@ uint64_t num_elements(const std::vector<uint64_t>& dims) {
 }  // namespace
 
 void GgufWriter::append_key(std::string_view key, GgufType type) {
-  append_string(keys_, key);
-  append_raw(keys_, static_cast<uint32_t>(type));
+  FieldWriter writer{keys_, &key_fields_};
+  writer.text(key);
+  writer.number(static_cast<uint32_t>(type));
   ++num_added_keys_;
 }
 
 GgufWriter& GgufWriter::add_string(std::string_view key, std::string_view value) {
   append_key(key, GgufType::string);
-  append_string(keys_, value);
+  FieldWriter{keys_, &key_fields_}.text(value);
   return *this;
 }
 
 GgufWriter& GgufWriter::add_u32(std::string_view key, uint32_t value) {
   append_key(key, GgufType::u32);
-  append_raw(keys_, value);
+  FieldWriter{keys_, &key_fields_}.number(value);
   return *this;
 }
 
 GgufWriter& GgufWriter::add_f32(std::string_view key, float value) {
   append_key(key, GgufType::f32);
-  append_raw(keys_, value);
+  FieldWriter{keys_, &key_fields_}.number(value);
   return *this;
 }
 
 GgufWriter& GgufWriter::add_bool(std::string_view key, bool value) {
   append_key(key, GgufType::boolean);
-  append_raw(keys_, static_cast<uint8_t>(value));
+  FieldWriter{keys_, &key_fields_}.number(static_cast<uint8_t>(value));
   return *this;
 }
 
 GgufWriter& GgufWriter::add_strings(std::string_view key, const std::vector<std::string>& values) {
   append_key(key, GgufType::array);
-  append_raw(keys_, static_cast<uint32_t>(GgufType::string));
-  append_raw(keys_, uint64_t{values.size()});
-  for (const std::string& value : values) append_string(keys_, value);
+  FieldWriter writer{keys_, &key_fields_};
+  writer.number(static_cast<uint32_t>(GgufType::string));
+  writer.number(uint64_t{values.size()});
+  for (const std::string& value : values) writer.text(value);
   return *this;
 }
 
 GgufWriter& GgufWriter::add_floats(std::string_view key, const std::vector<float>& values) {
   append_key(key, GgufType::array);
-  append_raw(keys_, static_cast<uint32_t>(GgufType::f32));
-  append_raw(keys_, uint64_t{values.size()});
+  FieldWriter writer{keys_, &key_fields_};
+  writer.number(static_cast<uint32_t>(GgufType::f32));
+  writer.number(uint64_t{values.size()});
   for (float value : values) append_raw(keys_, value);
   return *this;
 }
 
 GgufWriter& GgufWriter::add_ints(std::string_view key, const std::vector<int32_t>& values) {
   append_key(key, GgufType::array);
-  append_raw(keys_, static_cast<uint32_t>(GgufType::i32));
-  append_raw(keys_, uint64_t{values.size()});
+  FieldWriter writer{keys_, &key_fields_};
+  writer.number(static_cast<uint32_t>(GgufType::i32));
+  writer.number(uint64_t{values.size()});
   for (int32_t value : values) append_raw(keys_, value);
   return *this;
 }
@@ -98,19 +114,24 @@ GgufWriter& GgufWriter::add(Tensor tensor) {
   return *this;
 }
 
-std::string GgufWriter::bytes() const {
+std::string GgufWriter::bytes(std::vector<GgufField>* fields) const {
   std::string out = "GGUF";
-  append_raw(out, version);
-  append_raw(out, num_tensors.value_or(tensors_.size()));
-  append_raw(out, num_keys.value_or(num_added_keys_));
+  FieldWriter writer{out, fields};
+  writer.number(version);
+  writer.number(num_tensors.value_or(tensors_.size()));
+  writer.number(num_keys.value_or(num_added_keys_));
+  if (fields != nullptr) {
+    for (const GgufField& field : key_fields_)
+      fields->push_back({out.size() + field.offset, field.size});
+  }
   out += keys_;
   uint64_t offset = 0;
   for (const Tensor& tensor : tensors_) {
-    append_string(out, tensor.name);
-    append_raw(out, tensor.num_dims.value_or(static_cast<uint32_t>(tensor.dims.size())));
-    for (uint64_t dim : tensor.dims) append_raw(out, dim);
-    append_raw(out, tensor.type);
-    append_raw(out, tensor.offset.value_or(offset));
+    writer.text(tensor.name);
+    writer.number(tensor.num_dims.value_or(static_cast<uint32_t>(tensor.dims.size())));
+    for (uint64_t dim : tensor.dims) writer.number(dim);
+    writer.number(tensor.type);
+    writer.number(tensor.offset.value_or(offset));
     offset += (tensor.bytes.size() + alignment - 1) / alignment * alignment;
   }
   for (const Tensor& tensor : tensors_) {

@@ -35,6 +35,12 @@ enum class GgufType : uint32_t {
   f64
 };
 
+// A number inside the header, as a target for mutations.
+struct GgufField {
+  size_t offset = 0;  // bytes
+  size_t size = 0;    // 4 or 8 bytes; 1 for a byte of text
+};
+
 class GgufWriter {
  public:
   struct Tensor {
@@ -69,12 +75,15 @@ class GgufWriter {
   GgufWriter& add(Tensor tensor);
 
   // The file. The last byte belongs to the last tensor: no padding follows it.
-  std::string bytes() const;
+  std::string bytes() const { return bytes(nullptr); }
+  // The same, with the place of every count, length, type, dimension and offset, and of a byte of every text.
+  std::string bytes(std::vector<GgufField>* fields) const;
 
  private:
   void append_key(std::string_view key, GgufType type);
 
   std::string keys_;
+  std::vector<GgufField> key_fields_;  // offsets from the start of keys_
   uint64_t num_added_keys_ = 0;
   std::vector<Tensor> tensors_;
 };
