@@ -8,7 +8,7 @@ import gguf
 import numpy as np
 import torch
 from transformers import (Gemma3ForCausalLM, Gemma3TextConfig, GPT2Config, GPT2LMHeadModel, LlamaConfig,
-                          LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM)
+                          LlamaForCausalLM, Qwen2Config, Qwen2ForCausalLM, Qwen3Config, Qwen3ForCausalLM)
 
 # GGUF name of a block's tensor -> transformers name
 LLAMA_BLOCK = {
@@ -29,6 +29,7 @@ GEMMA3_BLOCK = LLAMA_BLOCK | {
     "ffn_norm": "pre_feedforward_layernorm",
     "post_ffw_norm": "post_feedforward_layernorm",
 }
+QWEN3_BLOCK = LLAMA_BLOCK | {"attn_q_norm": "self_attn.q_norm", "attn_k_norm": "self_attn.k_norm"}
 LLAMA_TOP = {"token_embd": "model.embed_tokens", "output_norm": "model.norm", "output": "lm_head"}
 GPT2_BLOCK = {
     "attn_norm": "ln_1",
@@ -110,10 +111,10 @@ def load(model, state):
 
 
 def llama(source):
-    heads, kv_heads = source["attention.head_count"], source.get("attention.head_count_kv", None)
-    head_dim = source["embedding_length"] // heads
+    heads = source["attention.head_count"]
+    kv_heads = source.get("attention.head_count_kv", heads)
+    head_dim = source.get("attention.key_length", source["embedding_length"] // heads)
     assert source.get("rope.dimension_count", head_dim) == head_dim
-    assert "rope_freqs.weight" not in source.tensors  # scaled RoPE has its own goldens
     config = LlamaConfig(**source.common_config(), head_dim=head_dim, hidden_act="silu",
                          rope_parameters={"rope_type": "default", "rope_theta": source["rope.freq_base"]})
     state = {}
@@ -122,8 +123,13 @@ def llama(source):
             value = unpermute_heads(value, heads)
         elif ".attn_k." in name:
             value = unpermute_heads(value, kv_heads)
+        elif name == "rope_freqs.weight":
+            continue
         state[rename(name, LLAMA_TOP, LLAMA_BLOCK, "model.layers")] = value
-    return load(LlamaForCausalLM(config), state)
+    model = load(LlamaForCausalLM(config), state)
+    if "rope_freqs.weight" in source.tensors:  # Llama 3.1: each frequency is divided by its factor
+        model.model.rotary_emb.inv_freq /= torch.from_numpy(source.tensors["rope_freqs.weight"])
+    return model
 
 
 def qwen2(source):
@@ -131,6 +137,14 @@ def qwen2(source):
                          rope_parameters={"rope_type": "default", "rope_theta": source["rope.freq_base"]})
     state = {rename(name, LLAMA_TOP, LLAMA_BLOCK, "model.layers"): value for name, value in source.tensors.items()}
     return load(Qwen2ForCausalLM(config), state)
+
+
+def qwen3(source):
+    config = Qwen3Config(**source.common_config(), hidden_act="silu", use_sliding_window=False,
+                         head_dim=source["attention.key_length"],
+                         rope_parameters={"rope_type": "default", "rope_theta": source["rope.freq_base"]})
+    state = {rename(name, LLAMA_TOP, QWEN3_BLOCK, "model.layers"): value for name, value in source.tensors.items()}
+    return load(Qwen3ForCausalLM(config), state)
 
 
 def gemma3(source):
@@ -177,7 +191,7 @@ def gpt2(source):
     return load(GPT2LMHeadModel(config), state)
 
 
-BUILDERS = {"llama": llama, "qwen2": qwen2, "gemma3": gemma3, "gpt2": gpt2}
+BUILDERS = {"llama": llama, "qwen2": qwen2, "qwen3": qwen3, "gemma3": gemma3, "gpt2": gpt2}
 
 
 def from_gguf(path):
