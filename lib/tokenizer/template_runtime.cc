@@ -1,0 +1,514 @@
+#include "tokenizer/template_runtime.h"
+
+#include <algorithm>
+#include <bit>
+
+#include "base/text.h"
+#include "tokenizer/template_builtins.h"
+#include "tokenizer/template_print.h"
+#include "tokenizer/template_strings.h"
+
+namespace kvi::jinja {
+namespace {
+
+constexpr size_t kObjectBytes = 96;  // an object beside what it holds, roughly
+constexpr size_t kEntryBytes = 160;  // of a dictionary: the pair, its place in the index
+
+}  // namespace
+
+void TextBuilder::reserve(size_t bytes) {
+  meter_.work(bytes);
+  charge_.add(bytes);
+}
+
+void TextBuilder::append(std::string_view text, Origin origin) {
+  size_t before = text_.memory_bytes();
+  reserve(text.size());
+  text_.append(text, origin);
+  charge_.add(text_.memory_bytes() - before - text.size());
+}
+
+void TextBuilder::append_slice(const MarkedText& text, size_t begin, size_t end) {
+  size_t before = text_.memory_bytes();
+  reserve(end - begin);
+  text_.append_slice(text, begin, end);
+  charge_.add(text_.memory_bytes() - before - (end - begin));
+}
+
+Value TextBuilder::finish() {
+  charge_.add(kObjectBytes);
+  return std::make_shared<const StringObject>(StringObject{std::move(text_), std::move(charge_)});
+}
+
+Runtime::~Runtime() {
+  // Namespaces may hold each other, so all let go before any is freed.
+  for (auto& space : namespaces_) space->fields.clear();
+}
+
+Value Runtime::string(std::string_view text, Origin origin) {
+  TextBuilder out(meter_);
+  out.append(text, origin);
+  return out.finish();
+}
+
+Value Runtime::slice_of(const MarkedText& text, size_t begin, size_t end) {
+  TextBuilder out(meter_);
+  if (begin < end) out.append_slice(text, begin, end);
+  return out.finish();
+}
+
+int Runtime::checked_depth(int depth) const {
+  if (depth > meter_.limits().max_depth) {
+    meter_.fail_limit(
+        concat("values nested deeper than ", meter_.limits().max_depth, " (max_depth)"));
+  }
+  return depth;
+}
+
+Value Runtime::sequence(Sequence::Form form, std::vector<Value> items, std::string label) {
+  Charge charge(meter_, kObjectBytes + items.size() * sizeof(Value));
+  meter_.work(items.size() * sizeof(Value));
+  int depth = 0;
+  for (const Value& item : items) depth = std::max(depth, item.depth());
+  depth = checked_depth(depth + 1);
+  return std::make_shared<Sequence>(
+      Sequence{form, std::move(items), std::move(label), 0, depth, std::move(charge)});
+}
+
+Value Runtime::iterator(std::vector<Value> items) {
+  return sequence(Sequence::Form::iterator, std::move(items), "<generator object>");
+}
+
+std::shared_ptr<Dict> Runtime::new_dict() {
+  auto dict = std::make_shared<Dict>(Dict{{}, {}, 1, Charge(meter_, kObjectBytes)});
+  return dict;
+}
+
+// Whether it can be a key. Pays for walking it, so that comparing keys needs no meter.
+bool Runtime::check_key(const Value& key, size_t num_comparisons) {
+  meter_.work((key.is_string() ? key.as_text().size() : 0) * num_comparisons);
+  const Sequence* items = key.sequence();
+  if (!items) return !key.is_dict() && !key.as_namespace() && !key.is_undefined();
+  if (items->form != Sequence::Form::tuple) return false;
+  return std::all_of(items->items.begin(), items->items.end(),
+                     [&](const Value& item) { return check_key(item, num_comparisons); });
+}
+
+void Runtime::put(Dict& dict, Value key, Value value) {
+  if (!check_key(key, std::bit_width(dict.entries.size()) + 1)) {
+    fail(concat("a ", key.type_name(), " cannot be the key of a dict"));
+  }
+  dict.depth = std::max(dict.depth, checked_depth(1 + std::max(key.depth(), value.depth())));
+  auto [place, is_new] = dict.index.emplace(key, dict.entries.size());
+  if (!is_new) {
+    dict.entries[place->second].second = std::move(value);
+    return;
+  }
+  dict.charge.add(kEntryBytes);
+  dict.entries.emplace_back(std::move(key), std::move(value));
+}
+
+const Value* Runtime::find(const Dict& dict, const Value& key) {
+  if (!check_key(key, std::bit_width(dict.entries.size()) + 1)) return nullptr;
+  auto found = dict.index.find(key);
+  return found == dict.index.end() ? nullptr : &dict.entries[found->second].second;
+}
+
+Namespace* Runtime::new_namespace() {
+  meter_.charge(kObjectBytes);  // until the rendering ends
+  namespaces_.push_back(std::make_unique<Namespace>());
+  return namespaces_.back().get();
+}
+
+void Runtime::set_field(Namespace& space, std::string_view name, Value value) {
+  // Templates that Hugging Face's sandbox refuses are refused here too.
+  if (name.starts_with('_')) fail("a namespace's field may not begin with an underscore");
+  auto field = space.fields.find(name);
+  if (field != space.fields.end()) {
+    field->second = std::move(value);
+    return;
+  }
+  meter_.charge(kEntryBytes + name.size());  // until the rendering ends
+  space.fields.emplace(name, std::move(value));
+}
+
+std::shared_ptr<Sequence> Runtime::iterate(const Value& value) {
+  auto made = [&](std::vector<Value> items) {
+    return std::get<std::shared_ptr<Sequence>>(list(std::move(items)).variant());
+  };
+  if (Sequence* items = value.sequence()) {
+    if (items->form != Sequence::Form::iterator) {
+      return std::get<std::shared_ptr<Sequence>>(value.variant());
+    }
+    std::vector<Value> rest(items->items.begin() + static_cast<ptrdiff_t>(items->next),
+                            items->items.end());
+    items->next = items->items.size();
+    return made(std::move(rest));
+  }
+  if (value.is_undefined()) return made({});
+  std::vector<Value> items;
+  if (value.is_dict()) {
+    for (const auto& entry : value.as_dict().entries) items.push_back(entry.first);
+    return made(std::move(items));
+  }
+  if (!value.is_string()) fail(concat("a value of type ", value.type_name(), " is not iterable"));
+  const MarkedText& text = value.as_text();
+  for (size_t pos = 0; pos < text.size();) {
+    size_t next = next_code_point(text.view(), pos);
+    items.push_back(slice_of(text, pos, next));
+    pos = next;
+  }
+  return made(std::move(items));
+}
+
+std::optional<size_t> Runtime::length(const Value& value) {
+  if (value.is_undefined()) return 0;
+  if (value.is_string()) {
+    meter_.work(value.as_text().size());
+    return count_code_points(value.as_view());
+  }
+  if (value.is_dict()) return value.as_dict().entries.size();
+  if (const Loop* loop = value.loop()) return loop->items->items.size();
+  const Sequence* items = value.sequence();
+  if (!items || items->form == Sequence::Form::iterator) return std::nullopt;
+  return items->items.size();
+}
+
+int64_t Runtime::to_index(const Value& value, const char* what) {
+  if (!value.is_int()) fail(concat(what, " must be an integer, not ", value.type_name()));
+  return value.as_int();
+}
+
+namespace {
+
+const char* symbol(BinaryOp op) {
+  static constexpr const char* kSymbols[] = {"+", "-", "*", "/", "//", "%", "**", "~"};
+  return kSymbols[static_cast<int>(op)];
+}
+
+[[noreturn]] void fail_undefined(Runtime& runtime, const Value& value) {
+  std::string_view name = value.undefined_name();
+  runtime.fail(name.empty() ? "an undefined value is used" : concat(quoted(name), " is undefined"));
+}
+
+}  // namespace
+
+Value Runtime::repeat(const Value& what, const Value& times) {
+  int64_t count = std::max<int64_t>(times.as_int(), 0);
+  size_t size = what.is_string() ? what.as_text().size() : what.sequence()->items.size();
+  if (size == 0) count = 0;
+  auto check = [&](size_t item_bytes) {  // before anything is allocated
+    if (static_cast<uint64_t>(count) >
+        meter_.limits().max_memory_bytes / std::max<size_t>(size * item_bytes, 1)) {
+      meter_.charge(SIZE_MAX);
+    }
+  };
+  if (what.is_string()) {
+    check(1);
+    TextBuilder out(meter_);
+    for (int64_t i = 0; i < count; ++i) out.append(what.as_text());
+    return out.finish();
+  }
+  check(sizeof(Value));
+  std::vector<Value> items;
+  const std::vector<Value>& original = what.sequence()->items;
+  Charge charge(meter_, original.size() * static_cast<size_t>(count) * sizeof(Value));
+  for (int64_t i = 0; i < count; ++i) items.insert(items.end(), original.begin(), original.end());
+  return sequence(what.sequence()->form, std::move(items));
+}
+
+Value Runtime::join_sequences(const Sequence& a, const Sequence& b) {
+  Charge charge(meter_, (a.items.size() + b.items.size()) * sizeof(Value));
+  std::vector<Value> items = a.items;
+  items.insert(items.end(), b.items.begin(), b.items.end());
+  return sequence(a.form, std::move(items));
+}
+
+Value Runtime::binary(BinaryOp op, const Value& a, const Value& b) {
+  if (op == BinaryOp::concatenate) {
+    TextBuilder out(meter_);
+    print(out, a);
+    print(out, b);
+    return out.finish();
+  }
+  if (a.is_undefined()) fail_undefined(*this, a);
+  if (b.is_undefined()) fail_undefined(*this, b);
+  if (a.is_number() && b.is_number()) return number_operation(*this, op, a, b);
+  if (op == BinaryOp::add) {
+    if (a.is_string() && b.is_string()) return binary(BinaryOp::concatenate, a, b);
+    if (a.is_list_or_tuple() && b.is_list_or_tuple() && a.sequence()->form == b.sequence()->form) {
+      return join_sequences(*a.sequence(), *b.sequence());
+    }
+  }
+  if (op == BinaryOp::multiply) {
+    if ((a.is_string() || a.is_list_or_tuple()) && b.is_int()) return repeat(a, b);
+    if ((b.is_string() || b.is_list_or_tuple()) && a.is_int()) return repeat(b, a);
+  }
+  if (op == BinaryOp::modulo && a.is_string()) return format_percent(*this, a, b);
+  fail(concat("operator ", symbol(op), " does not fit ", a.type_name(), " and ", b.type_name()));
+}
+
+Value Runtime::negate(const Value& value) {
+  if (value.is_undefined()) fail_undefined(*this, value);
+  if (!value.is_number()) fail(concat("a value of type ", value.type_name(), " has no negative"));
+  if (value.is_float()) return -value.as_float();
+  return number_operation(*this, BinaryOp::subtract, int64_t{0}, value);
+}
+
+bool Runtime::equal(const Value& a, const Value& b) {
+  meter_.step();
+  if (a.is_number() && b.is_number()) {
+    bool nan = (a.is_float() && a.as_float() != a.as_float()) ||
+               (b.is_float() && b.as_float() != b.as_float());
+    return !nan && !KeyLess()(a, b) && !KeyLess()(b, a);
+  }
+  if (a.is_undefined() || a.is_none()) return a.is_undefined() ? b.is_undefined() : b.is_none();
+  if (a.is_string() && b.is_string()) {
+    meter_.work(std::min(a.as_text().size(), b.as_text().size()));
+    return a.as_view() == b.as_view();
+  }
+  if (a.is_dict() && b.is_dict()) {
+    const Dict &x = a.as_dict(), &y = b.as_dict();
+    if (x.entries.size() != y.entries.size()) return false;
+    return std::all_of(x.entries.begin(), x.entries.end(), [&](const auto& entry) {
+      const Value* other = find(y, entry.first);
+      return other && equal(entry.second, *other);
+    });
+  }
+  const Sequence *x = a.sequence(), *y = b.sequence();
+  if (!x || !y || x->form != y->form || x->form == Sequence::Form::iterator) {
+    return a.is_same_object(b);
+  }
+  return x->items.size() == y->items.size() &&
+         std::equal(x->items.begin(), x->items.end(), y->items.begin(),
+                    [&](const Value& u, const Value& v) { return equal(u, v); });
+}
+
+bool Runtime::less(const Value& a, const Value& b) {
+  meter_.step();
+  if (a.is_undefined()) fail_undefined(*this, a);
+  if (b.is_undefined()) fail_undefined(*this, b);
+  if (a.is_number() && b.is_number()) return KeyLess()(a, b);
+  if (a.is_string() && b.is_string()) {
+    meter_.work(std::min(a.as_text().size(), b.as_text().size()));
+    return a.as_view() < b.as_view();
+  }
+  const Sequence *x = a.sequence(), *y = b.sequence();
+  if (!a.is_list_or_tuple() || !b.is_list_or_tuple() || x->form != y->form) {
+    fail(concat("a ", a.type_name(), " and a ", b.type_name(), " have no order"));
+  }
+  for (size_t i = 0; i < std::min(x->items.size(), y->items.size()); ++i) {
+    if (!equal(x->items[i], y->items[i])) return less(x->items[i], y->items[i]);
+  }
+  return x->items.size() < y->items.size();
+}
+
+bool Runtime::compare(CompareOp op, const Value& a, const Value& b) {
+  auto is_nan = [](const Value& v) { return v.is_float() && v.as_float() != v.as_float(); };
+  switch (op) {
+    case CompareOp::equal: return equal(a, b);
+    case CompareOp::not_equal: return !equal(a, b);
+    case CompareOp::in: return contains(b, a);
+    case CompareOp::not_in: return !contains(b, a);
+    default: break;
+  }
+  bool below = less(a, b);  // also where it is not needed: it fails for what has no order
+  if (is_nan(a) || is_nan(b)) return false;
+  switch (op) {
+    case CompareOp::less: return below;
+    case CompareOp::less_equal: return below || equal(a, b);
+    case CompareOp::greater: return !below && !equal(a, b);
+    default: return !below;
+  }
+}
+
+bool Runtime::contains(const Value& container, const Value& item) {
+  if (container.is_string()) {
+    if (!item.is_string()) {
+      fail(concat("'in' a string needs a string on its left, not a ", item.type_name()));
+    }
+    meter_.work(container.as_text().size());
+    return find_text(container.as_view(), item.as_view()) != std::string_view::npos;
+  }
+  if (container.is_dict()) return find(container.as_dict(), item) != nullptr;
+  std::shared_ptr<Sequence> items = iterate(container);
+  return std::any_of(items->items.begin(), items->items.end(),
+                     [&](const Value& candidate) { return equal(candidate, item); });
+}
+
+std::optional<Value> Runtime::find_element(const Value& object, const Value& key) {
+  if (object.is_undefined()) fail_undefined(*this, object);
+  if (object.is_dict()) {
+    const Value* found = find(object.as_dict(), key);
+    return found ? std::optional<Value>(*found) : std::nullopt;
+  }
+  if (!key.is_int()) return std::nullopt;
+  int64_t index = key.as_int();
+  if (object.is_string()) {
+    meter_.work(object.as_text().size());
+    std::string_view text = object.as_view();
+    if (index < 0) index += static_cast<int64_t>(count_code_points(text));
+    if (index < 0) return std::nullopt;
+    size_t begin = code_point_offset(text, static_cast<size_t>(index));
+    if (begin >= text.size()) return std::nullopt;
+    return slice_of(object.as_text(), begin, next_code_point(text, begin));
+  }
+  const Sequence* items = object.sequence();
+  if (!items || items->form == Sequence::Form::view || items->form == Sequence::Form::iterator) {
+    return std::nullopt;
+  }
+  int64_t size = static_cast<int64_t>(items->items.size());
+  if (index < 0) index += size;
+  if (index < 0 || index >= size) return std::nullopt;
+  return items->items[static_cast<size_t>(index)];
+}
+
+std::optional<Value> Runtime::find_attribute(const Value& object, std::string_view name) {
+  if (object.is_undefined()) fail_undefined(*this, object);
+  if (Namespace* space = object.as_namespace()) {
+    auto found = space->fields.find(name);
+    return found == space->fields.end() ? std::nullopt : std::optional<Value>(found->second);
+  }
+  if (object.loop()) {
+    if (auto field = loop_field(object, name)) return field;
+  }
+  const Method* method = find_method(object, name);
+  if (!method) return std::nullopt;
+  return std::make_shared<const Function>(
+      Function{method->name, method->call, object, nullptr, nullptr, Charge(meter_, kObjectBytes)});
+}
+
+// object[key] prefers elements, object.name prefers attributes; each falls back on the other.
+Value Runtime::element(const Value& object, const Value& key) {
+  if (auto found = find_element(object, key)) return *std::move(found);
+  if (key.is_string()) {
+    if (auto found = find_attribute(object, key.as_view())) return *std::move(found);
+  }
+  return Undefined{};
+}
+
+Value Runtime::attribute(const Value& object, std::string_view name) {
+  if (auto found = find_attribute(object, name)) return *std::move(found);
+  if (object.is_dict()) {
+    if (auto found = find_element(object, string(name, Origin::from_template)))
+      return *std::move(found);
+  }
+  return Undefined{};
+}
+
+Value Runtime::path(const Value& object, const Value& attribute) {
+  if (!attribute.is_string()) return element(object, attribute);
+  Value current = object;
+  const MarkedText& text = attribute.as_text();
+  for (Range part : split(text.view(), ".", -1, Sides::left)) {
+    std::string_view name = text.view().substr(part.begin, part.end - part.begin);
+    bool is_number = !name.empty() && name.size() < 18 &&
+                     name.find_first_not_of("0123456789") == std::string_view::npos;
+    current = element(current, is_number
+                                   ? Value(static_cast<int64_t>(std::stoll(std::string(name))))
+                                   : slice_of(text, part.begin, part.end));
+  }
+  return current;
+}
+
+Value Runtime::slice(const Value& object, const Value& begin, const Value& end, const Value& step) {
+  if (object.is_undefined()) fail_undefined(*this, object);
+  bool is_text = object.is_string();
+  const Sequence* items = object.sequence();
+  bool indexed = items && items->form != Sequence::Form::view &&
+                 items->form != Sequence::Form::iterator;
+  if (!is_text && !indexed) return Undefined{};  // as Jinja has it for what cannot be subscripted
+
+  // Python's slice.indices(): bounds clipped to where a walk in this direction can be.
+  int64_t size = static_cast<int64_t>(*length(object));
+  int64_t stride = step.is_none() ? 1 : to_index(step, "the step of a slice");
+  if (stride == 0) fail("the step of a slice is zero");
+  int64_t lowest = stride < 0 ? -1 : 0, highest = stride < 0 ? size - 1 : size;
+  auto bound = [&](const Value& value, int64_t fallback) {
+    if (value.is_none()) return fallback;
+    int64_t index = to_index(value, "the bound of a slice");
+    if (index < 0) index = index < -size ? -1 - size : index + size;
+    return std::clamp(index, lowest, std::max(lowest, highest));
+  };
+  int64_t from = bound(begin, stride < 0 ? highest : lowest);
+  int64_t to = bound(end, stride < 0 ? lowest : highest);
+
+  auto for_each_index = [&](const auto& visit) {
+    for (int64_t i = from; stride < 0 ? i > to : i < to;) {
+      visit(static_cast<size_t>(i));
+      if (__builtin_add_overflow(i, stride, &i)) break;
+    }
+  };
+  if (!is_text) {
+    std::vector<Value> taken;
+    for_each_index([&](size_t i) { taken.push_back(items->items[i]); });
+    bool tuple = items->form == Sequence::Form::tuple;
+    return sequence(tuple ? Sequence::Form::tuple : Sequence::Form::list, std::move(taken));
+  }
+  const MarkedText& text = object.as_text();
+  if (stride == 1) {
+    if (from >= to) return slice_of(text, 0, 0);
+    size_t first = code_point_offset(text.view(), static_cast<size_t>(from));
+    size_t count = static_cast<size_t>(to - from);
+    return slice_of(text, first, first + code_point_offset(text.view().substr(first), count));
+  }
+  Charge charge(meter_, (static_cast<size_t>(size) + 1) * sizeof(size_t));
+  std::vector<size_t> offsets;
+  for (size_t pos = 0; pos < text.size(); pos = next_code_point(text.view(), pos))
+    offsets.push_back(pos);
+  offsets.push_back(text.size());
+  TextBuilder out(meter_);
+  for_each_index([&](size_t i) { out.append_slice(text, offsets[i], offsets[i + 1]); });
+  return out.finish();
+}
+
+Value Runtime::to_string(const Value& value) {
+  if (value.is_string()) return value;
+  TextBuilder out(meter_);
+  print(out, value);
+  return out.finish();
+}
+
+const MarkedText& Runtime::text_of(const Value& value, Value& storage) {
+  storage = to_string(value);
+  return storage.as_text();
+}
+
+BoundArguments::BoundArguments(Runtime& runtime, std::string_view callee,
+                               const Arguments& arguments,
+                               std::initializer_list<std::string_view> names)
+    : runtime_(runtime), callee_(callee), values_(names.size(), nullptr) {
+  if (arguments.positional.size() > names.size()) {
+    runtime.fail(concat(callee, "() takes at most ", names.size(), " arguments"));
+  }
+  for (size_t i = 0; i < arguments.positional.size(); ++i) values_[i] = &arguments.positional[i];
+  for (const auto& [name, value] : arguments.named) {
+    size_t place = static_cast<size_t>(std::find(names.begin(), names.end(), name) - names.begin());
+    if (place == names.size() || values_[place]) {
+      runtime.fail(concat(callee, "() does not take ", quoted(name), " as an argument here"));
+    }
+    values_[place] = &value;
+  }
+}
+
+const Value& BoundArguments::required(size_t parameter) const {
+  if (!values_[parameter]) {
+    runtime_.fail(concat(callee_, "() lacks its argument ", parameter + 1));
+  }
+  return *values_[parameter];
+}
+
+Value BoundArguments::get(size_t parameter, Value fallback) const {
+  return values_[parameter] ? *values_[parameter] : std::move(fallback);
+}
+
+int64_t BoundArguments::get_int(size_t parameter, int64_t fallback) const {
+  if (!values_[parameter]) return fallback;
+  return runtime_.to_index(*values_[parameter], "an argument");
+}
+
+bool BoundArguments::get_bool(size_t parameter, bool fallback) const {
+  return values_[parameter] ? values_[parameter]->truthy() : fallback;
+}
+
+}  // namespace kvi::jinja
