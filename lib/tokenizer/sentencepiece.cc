@@ -98,16 +98,24 @@ SentencePieceBpe::SentencePieceBpe(TokenizerSpec given)
     throw Error(Status::CORRUPT,
                 "the tokenizer has neither all 256 byte tokens nor an unknown token");
   }
-  if (spec().merges.empty()) {
+  if (!spec().scores.empty()) {
     ranks_ = ranks_by_id(spec().scores);
   } else {
     merges_ = std::make_unique<MergeTable>(spec(), stored_forms());
   }
 }
 
+void SentencePieceBpe::encode_text(std::string_view text, std::vector<TokenId>& out) const {
+  if (text.find(kSpaceMark) != std::string_view::npos) {
+    encode_spaced(with_plain_spaces(text), out);
+  } else {
+    encode_spaced(text, out);
+  }
+}
+
 // No piece spans a place where a byte outside before_space_ meets a space, so no merge does either,
 // and the chunks between such places are independent.
-void SentencePieceBpe::encode_text(std::string_view text, std::vector<TokenId>& out) const {
+void SentencePieceBpe::encode_spaced(std::string_view text, std::vector<TokenId>& out) const {
   BpeMerger merger;
   WordCache cache(text.size());
   for (size_t begin = 0; begin < text.size();) {

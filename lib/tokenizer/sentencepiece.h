@@ -29,6 +29,7 @@ class SentencePieceBpe final : public Tokenizer {
   void encode_text(std::string_view text, std::vector<TokenId>& out) const override;
 
  private:
+  void encode_spaced(std::string_view text, std::vector<TokenId>& out) const;  // without U+2581
   void encode_chunk(std::string_view chunk, BpeMerger& merger, std::vector<TokenId>& out) const;
   // What stands for a character without a piece; the chunk's tokens begin at out[first].
   void append_bytes(std::string_view text, size_t first, std::vector<TokenId>& out) const;

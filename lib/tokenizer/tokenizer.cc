@@ -36,7 +36,8 @@ void check_sizes(const TokenizerSpec& spec) {
     throw Error(Status::CORRUPT, concat("the tokenizer has ", count, " tokens but ",
                                         spec.kinds.size(), " token types"));
   }
-  if (spec.algorithm != TokenizerAlgorithm::sentencepiece_bpe || !spec.merges.empty()) return;
+  if (spec.algorithm != TokenizerAlgorithm::sentencepiece_bpe) return;
+  if (spec.scores.empty() && !spec.merges.empty()) return;
   if (spec.scores.size() != count) {
     throw Error(Status::CORRUPT, concat("the tokenizer has ", count, " tokens but ",
                                         spec.scores.size(), " scores, and no merges"));
@@ -99,7 +100,7 @@ std::unique_ptr<const TokenMatcher> matcher_of(const std::vector<std::string>& t
 // SentencePiece normalises before it looks for user-defined tokens; tokenizer.json's reference
 // looks for them as they are stored.
 bool matches_normalized(const TokenizerSpec& spec) {
-  return spec.algorithm == TokenizerAlgorithm::sentencepiece_bpe && spec.merges.empty();
+  return spec.algorithm == TokenizerAlgorithm::sentencepiece_bpe && !spec.scores.empty();
 }
 
 }  // namespace
@@ -202,7 +203,8 @@ void Tokenizer::encode_stretch(std::string_view text, bool prefixed,
                                std::vector<TokenId>& out) const {
   if (text.empty()) return;
   std::string with_prefix;
-  if (prefixed && (spec_.prefix_before_space || text[0] != ' ')) {
+  const bool spaced = text.starts_with(' ') || text.starts_with("\u2581");
+  if (prefixed && (spec_.prefix_before_space || !spaced)) {
     with_prefix.append(1, ' ').append(text);
     text = with_prefix;
   }

@@ -32,8 +32,8 @@ struct TokenizerSpec {
                                             // what those before it left
   std::vector<std::string> tokens;   // by id, as stored (byte-level alphabet or "\u2581" pieces)
   std::vector<TokenKind> kinds;      // by id
-  std::vector<float> scores;         // by id; sentencepiece_bpe without merges, highest first
-  std::vector<std::string> merges;   // "left right", best first
+  std::vector<float> scores;         // by id; sentencepiece_bpe: the highest merges first
+  std::vector<std::string> merges;   // "left right", best first; sentencepiece_bpe: without scores
   bool normalize_nfc = false;        // byte_bpe: to normalisation form C first (Qwen2)
   bool add_space_prefix = false;     // sentencepiece_bpe: a space before the text,
   bool prefix_after_control = true;  //   and again after each control token,
