@@ -507,6 +507,11 @@ class Chunk {
   std::string text_;
 };
 
+struct TokenLogprob {
+  int32_t token;
+  float logprob;
+};
+
 // What a request brings, chunk by chunk. Its destructor cancels, keeps what was made and waits for
 // the step at hand, so that the session can go on at once.
 class Stream {
@@ -565,11 +570,28 @@ class Stream {
     });
   }
 
+  // The most probable tokens at the place of generated token index, best first.
+  Result<std::vector<TokenLogprob>> try_top_logprobs(size_t index) const {
+    int32_t tokens[64];
+    float logprobs[64];
+    size_t count = 0;
+    Result<void> result = detail::check([&](kvi_error** error) {
+      return kvi_request_top_logprobs(raw(), index, tokens, logprobs, 64, &count, error);
+    });
+    if (!result) return result.error();
+    std::vector<TokenLogprob> top;
+    for (size_t i = 0; i < count; ++i) top.push_back({tokens[i], logprobs[i]});
+    return top;
+  }
+
 #if KVINFER_EXCEPTIONS
   std::optional<Chunk> next() { return try_next().value(); }
   kvi_usage usage() const { return try_usage().value(); }
   std::vector<int32_t> tokens() const { return try_tokens().value(); }
   std::vector<float> logprobs() const { return try_logprobs().value(); }
+  std::vector<TokenLogprob> top_logprobs(size_t index) const {
+    return try_top_logprobs(index).value();
+  }
 
   class Iterator {
    public:

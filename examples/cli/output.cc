@@ -1,0 +1,83 @@
+#include "output.h"
+
+#include <unistd.h>
+
+#include <cstdio>
+#include <cstdlib>
+#include <iostream>
+#include <utility>
+
+namespace cli {
+namespace {
+
+bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
+
+// https://no-color.org
+bool stderr_has_color() {
+  const char* no_color = std::getenv("NO_COLOR");
+  return stderr_is_terminal() && (no_color == nullptr || *no_color == '\0');
+}
+
+}  // namespace
+
+ExitCode exit_code(const kvinfer::Error& error) {
+  using kvinfer::Status;
+  switch (error.status()) {
+    case Status::INVALID_ARGUMENT: return ExitCode::usage;
+    case Status::NOT_FOUND:
+    case Status::IO:
+    case Status::CORRUPT:
+    case Status::UNSUPPORTED: return ExitCode::file;
+    case Status::OUT_OF_MEMORY:
+    case Status::EXHAUSTED:
+    case Status::CONTEXT_FULL: return ExitCode::exhausted;
+    case Status::CANCELLED: return ExitCode::interrupted;
+    default: return ExitCode::failure;
+  }
+}
+
+bool stdin_is_terminal() { return isatty(STDIN_FILENO) == 1; }
+
+void print_json(const Json& json) {
+  std::cout << json.dump(-1, ' ', false, Json::error_handler_t::replace) << std::endl;
+}
+
+void print_error(const std::string& name, const std::string& message) {
+  const char* red = stderr_has_color() ? "\033[31m" : "";
+  const char* plain = stderr_has_color() ? "\033[0m" : "";
+  std::cerr << "kvinfer: " << red << name << (name.empty() ? "" : ": ") << plain << message << "\n";
+}
+
+void finish_output() {
+  std::cout.flush();
+  if (!std::cout) throw Failure(ExitCode::failure, "cannot write to stdout");
+}
+
+std::string format_bytes(uint64_t bytes) {
+  constexpr const char* kUnits[] = {"bytes", "KiB", "MiB", "GiB", "TiB"};
+  auto value = static_cast<double>(bytes);
+  int unit = 0;
+  for (; value >= 1024 && unit < 4; ++unit) value /= 1024;
+  char text[32];
+  std::snprintf(text, sizeof text, unit == 0 ? "%.0f %s" : "%.2f %s", value, kUnits[unit]);
+  return text;
+}
+
+Progress::Progress(std::string what) : what_(std::move(what)), visible_(stderr_is_terminal()) {}
+
+void Progress::show(uint64_t done, uint64_t total) {
+  if (!visible_ || total == 0) return;
+  const int percent = static_cast<int>(100.0 * static_cast<double>(done) /
+                                       static_cast<double>(total));
+  if (percent == shown_percent_) return;
+  shown_percent_ = percent;
+  std::cerr << "\r" << what_ << " " << percent << " %" << std::flush;
+}
+
+void Progress::clear() {
+  if (shown_percent_ < 0) return;
+  std::cerr << "\r\033[K" << std::flush;
+  shown_percent_ = -1;
+}
+
+}  // namespace cli

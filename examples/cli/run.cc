@@ -1,0 +1,63 @@
+// kvinfer run: text after one prompt.
+#include <iostream>
+#include <memory>
+
+#include "arguments.h"
+#include "commands.h"
+#include "output.h"
+#include "stream.h"
+
+namespace cli {
+namespace {
+
+struct Run {
+  ModelArguments model;
+  EngineArguments engine;
+  SamplingArguments sampling;
+  InputArguments input;
+  bool chat = false;
+  std::string system;
+
+  void operator()() const {
+    const std::string prompt = input.read();
+    const kvinfer::Model opened = model.open();
+    const auto running = kvinfer::Engine::create(opened, engine.options(model).max_sequences(1));
+    kvinfer::Session session = running.session();
+    if (chat) {
+      std::vector<kvinfer::Message> messages;
+      if (!system.empty()) messages.push_back({"system", system});
+      messages.push_back({"user", prompt});
+      session.set_messages(messages);
+    } else {
+      session.append(prompt);
+    }
+    const Generated made = generate(opened, session, sampling.options, sampling.logprobs,
+                                    model.json ? TextOutput::kept : TextOutput::shown);
+    if (model.json) {
+      print_json(made.json);
+    } else {
+      std::cout << "\n";
+    }
+    finish_output();
+    if (made.finish == kvinfer::Finish::cancelled) {
+      throw Failure(ExitCode::interrupted, "interrupted");
+    }
+  }
+};
+
+}  // namespace
+
+void add_run(CLI::App& app) {
+  auto run = std::make_shared<Run>();
+  CLI::App& command = *app.add_subcommand("run", "Generate text after a prompt");
+  run->model.add_to(command);
+  run->input.add_to(command);
+  CLI::Option* chat = command.add_flag("--chat", run->chat,
+                                       "The prompt is a user's message: apply the chat template");
+  command.add_option("--system", run->system, "With --chat: the system message")->needs(chat);
+  run->sampling.add_to(command);
+  run->engine.add_to(command);
+  command.callback([run] { (*run)(); });
+}
+
+}  // namespace cli
