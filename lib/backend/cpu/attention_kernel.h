@@ -105,8 +105,9 @@ void softmax_row(float* scores, int begin, int end, float cap, float* state) {
   state[1] = F::sum(sum);
 }
 
-// sums[r] += weights[r][j] * V[j][columns] for the keys j in [begin, end).
-template <class F, DType dtype, int kRows, int kColumns>
+// sums[r] += weights[r][j] * V[j][columns] for the keys j in [begin, end). has_tail: the one vector of
+// columns has tail values only.
+template <class F, DType dtype, int kRows, int kColumns, bool has_tail>
 inline void value_block(const float* weights, const Tiles<Element<dtype>>& tiles, int begin,
                         int end, int column, int tail, float* sums, int64_t sums_stride) {
   F sum[kRows][kColumns];
@@ -123,8 +124,8 @@ inline void value_block(const float* weights, const Tiles<Element<dtype>>& tiles
       F value[kColumns];
       KVI_UNROLL
       for (int c = 0; c < kColumns; ++c) {
-        value[c] = kColumns == 1 && tail > 0 ? load_tail<F, dtype>(row, tail)
-                                             : load_elements<F, dtype>(row + c * 16);
+        value[c] = has_tail ? load_tail<F, dtype>(row, tail)
+                            : load_elements<F, dtype>(row + c * 16);
       }
       KVI_UNROLL
       for (int r = 0; r < kRows; ++r) {
@@ -147,16 +148,16 @@ void value_columns(const float* weights, int head_dim, const Tiles<Element<dtype
                    int begin, int end, int column, float* sums) {
   const int64_t stride = state_len(head_dim);
   for (; column + kColumns * 16 <= head_dim; column += kColumns * 16) {
-    value_block<F, dtype, kRows, kColumns>(weights, tiles, begin, end, column, 0, sums + column,
-                                           stride);
+    value_block<F, dtype, kRows, kColumns, false>(weights, tiles, begin, end, column, 0,
+                                                  sums + column, stride);
   }
   if (column == head_dim) return;
   if constexpr (kColumns > 1) {
     value_columns<F, dtype, kRows, kColumns / 2>(weights, head_dim, tiles, begin, end, column,
                                                  sums);
   } else {
-    value_block<F, dtype, kRows, 1>(weights, tiles, begin, end, column, head_dim - column,
-                                    sums + column, stride);
+    value_block<F, dtype, kRows, 1, true>(weights, tiles, begin, end, column, head_dim - column,
+                                          sums + column, stride);
   }
 }
 

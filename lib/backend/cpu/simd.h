@@ -74,11 +74,14 @@ void for_each_vector(int64_t len, const Body& body) {
   }
 }
 
+// The functions below are always inlined: a call would pass vectors through memory and load every
+// constant anew.
+
 // e^x within 2 ulp on [-87, 88]; arguments outside count as the nearest end. NaN stays NaN.
 //
 // x = n ln 2 + r with |r| <= ln 2 / 2; e^r = 1 + r + r^2 q(r), q a minimax fit of degree 4.
 template <class F>
-F exp(F x) {
+[[gnu::always_inline]] inline F exp(F x) {
   const F round = F::broadcast(12582912.0f);  // 1.5 * 2^23: adding it leaves n in the low bits
   x = F::min(F::broadcast(88.0f), F::max(F::broadcast(-87.0f), x));
   const F shifted = F::fma(x, F::broadcast(0x1.715476p+0f), round);  // log2 e
@@ -95,14 +98,14 @@ F exp(F x) {
 }
 
 template <class F>
-F sigmoid(F x) {
+[[gnu::always_inline]] inline F sigmoid(F x) {
   const F one = F::broadcast(1.0f);
   return one / (one + exp(F::broadcast(0.0f) - x));
 }
 
 // tanh x within 3 ulp: an odd polynomial near 0, where 1 - 2 / (e^2x + 1) would cancel.
 template <class F>
-F tanh(F x) {
+[[gnu::always_inline]] inline F tanh(F x) {
   const F one = F::broadcast(1.0f), two = F::broadcast(2.0f), zero = F::broadcast(0.0f);
   const F magnitude = F::max(zero - x, x);
   const F far = one - two / (exp(two * magnitude) + one);

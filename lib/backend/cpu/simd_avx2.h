@@ -14,8 +14,8 @@ struct Avx2F32x16 {
     __m256 low, high;
   };
 
-  static constexpr int kScoreRows = 4;
-  static constexpr int kValueRows = 4;
+  static constexpr int kScoreRows = 6;
+  static constexpr int kValueRows = 6;
   static constexpr int score_tiles(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
   static constexpr int value_columns(int rows) { return rows == 1 ? 4 : rows == 2 ? 2 : 1; }
 
