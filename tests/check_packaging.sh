@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Installs into a prefix, moves the prefix, and builds and runs the README's two programs against it: the
-# C one (C11) through pkg-config, the C++ one (C++17) through find_package.
+# C one (C11) through pkg-config, the C++ one (C++17) through find_package. Builds examples/c and
+# examples/cpp against it too.
 # Usage: check_packaging.sh BUILD_DIR SOURCE_DIR
 set -euo pipefail
 build=$1 source=$2
@@ -29,6 +30,13 @@ example c > "$work/first_text.c"
 read -ra flags <<< "$(pkg-config --cflags --libs kvinfer)"
 "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror "$work/first_text.c" -o "$work/first_text" "${flags[@]}"
 echo "the C program builds through pkg-config"
+for example in "$source"/examples/c/*.c; do
+  "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror "$example" -o "$work/example" "${flags[@]}"
+done
+for example in "$source"/examples/cpp/*.cpp; do
+  "${CXX:-c++}" -std=c++17 -Wall -Wextra -Wpedantic -Werror "$example" -o "$work/example" "${flags[@]}"
+done
+echo "the programs in examples/c and examples/cpp build"
 
 mkdir "$work/chat"
 cp "$source/tests/packaging/CMakeLists.txt" "$work/chat"

@@ -9,7 +9,7 @@ mode=${1:-}
 (($# == 0)) || shift
 sources=("$@")
 if ((${#sources[@]} == 0)); then
-  mapfile -t sources < <(git ls-files '*.h' '*.hpp' '*.c' '*.cc')
+  mapfile -t sources < <(git ls-files '*.h' '*.hpp' '*.c' '*.cc' '*.cpp')
 fi
 case $mode in
   --fix)
