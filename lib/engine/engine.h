@@ -14,6 +14,7 @@
 
 #include "engine/loaded_model.h"
 #include "engine/options.h"
+#include "engine/scoring.h"
 #include "engine/session.h"
 
 namespace kvi {
@@ -38,11 +39,6 @@ class Engine {
   std::vector<void*> wait(size_t max_count, std::optional<std::chrono::milliseconds> timeout);
   void forget(Request& request);
 
-  struct ScoreOutput {
-    std::span<float> logprobs;  // [count - first], or empty
-    std::span<TokenId> top1;    // likewise
-    std::span<float> logits;    // [count - first][vocab], or empty
-  };
   // Blocks. Throws as kvi_score says.
   void score(std::span<const TokenId> tokens, size_t first, const ScoreOutput& out);
 
@@ -51,7 +47,7 @@ class Engine {
  private:
   explicit Engine(std::shared_ptr<EngineCore> core);
   const std::shared_ptr<EngineCore> core_;
-  std::mutex close_mutex_;
+  std::mutex close_mutex_;  // of thread_
   std::thread thread_;
 };
 

@@ -23,8 +23,7 @@ class RequestNews;
 
 class Request {
  public:
-  // news: told about output and the end; may be null (requests that nobody waits for through the engine).
-  Request(GenerateOptions options, std::shared_ptr<RequestNews> news);
+  explicit Request(GenerateOptions options) : options_(std::move(options)) {}
 
   // -- users --
   // As many whole code points as fit. finish stays none until everything has been read.
@@ -56,10 +55,7 @@ class Request {
   friend class RequestNews;
   using Clock = std::chrono::steady_clock;
 
-  bool has_news_locked() const;
-
   const GenerateOptions options_;
-  const std::shared_ptr<RequestNews> news_;
   const Clock::time_point created_ = Clock::now();
   std::atomic<void*> user_handle_{nullptr};
   std::atomic<int> cancel_{0};  // 0: no; 1 + CancelMode

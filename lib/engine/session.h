@@ -14,21 +14,22 @@
 
 #include "engine/options.h"
 #include "engine/request.h"
+#include "engine/scoring.h"
+#include "engine/sequence_state.h"
 #include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
 namespace kvi {
 
 class EngineCore;
-struct SequenceState;
 
-struct TextPart {
+struct InputText {
   std::string_view text;
   EncodeOptions encode;
 };
-using Part = std::variant<TextPart, std::span<const TokenId>>;
+using Part = std::variant<InputText, std::span<const TokenId>>;
 
-class Session : public std::enable_shared_from_this<Session> {
+class Session {
  public:
   static std::shared_ptr<Session> create(std::shared_ptr<EngineCore> core);
   ~Session();  // gives its pages back
@@ -39,11 +40,17 @@ class Session : public std::enable_shared_from_this<Session> {
   std::shared_ptr<Session> fork();
   std::vector<TokenId> tokens();
   SessionInfo info() const;  // any thread
-  std::shared_ptr<Request> generate(GenerateOptions options);
+  // user_handle: what Engine::wait names the request by; nullptr: it is never named.
+  std::shared_ptr<Request> generate(GenerateOptions options, void* user_handle);
+  // Scores the session's tokens from first on, and leaves it empty. Blocks.
+  void score(size_t first, const ScoreOutput& out);
   void cancel_request();  // any thread; what release does first
 
  private:
-  explicit Session(std::shared_ptr<EngineCore> core);
+  class Use;  // the session in the hands of one call
+
+  Session(std::shared_ptr<EngineCore> core, std::shared_ptr<SequenceState> sequence);
+  void check_fits(size_t num_tokens) const;
 
   const std::shared_ptr<EngineCore> core_;
   const std::shared_ptr<SequenceState> sequence_;  // shared with the core while a request runs

@@ -23,9 +23,11 @@ WeightWiring::WeightWiring(const ModelFile& file, const ModelConfig& config, Mod
   }
   norm("output_norm", config.embedding_len, weights.head_.norm);
   weights.head_.logit_softcap = config.final_softcap;
-  if (file.find("output.weight") != nullptr) {
+  const bool tied =
+      file.metadata().find_bool("kvinfer.tie_word_embeddings").value_or(file.find("output.weight") == nullptr);
+  if (!tied) {
     linear("output", config.vocab_size, config.embedding_len, weights.head_.out);
-  } else {  // tied: the embedding is the head
+  } else {  // the embedding is the head
     matrices_.front().targets.push_back(&weights.head_.out.weight);
   }
 }

@@ -1,0 +1,310 @@
+#include "engine/engine_core.h"
+
+#include <algorithm>
+#include <new>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "engine/engine_shape.h"
+#include "engine/validate.h"
+
+namespace kvi {
+
+EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOptions& options)
+    : model_(std::move(model)),
+      options_(options),
+      max_model_len_(resolved_model_len(model_->config(), options)),
+      log_(options.log) {
+  model_->weights();  // throws where they were not loaded
+  const ModelConfig& config = model_->config();
+  Backend& backend = model_->backend();
+  GroupedLayers grouped = group_layers(config, backend, static_cast<int>(options.page_len));
+  group_of_layer_ = grouped.group_of_layer;
+  cache_ = std::make_unique<CacheManager>(std::move(grouped.groups), options.kv_budget_bytes,
+                                          [&](uint64_t bytes) { return backend.reserve_pages(bytes); });
+  scheduler_ = std::make_unique<Scheduler>(
+      *cache_, SchedulerLimits{.max_batch_tokens = static_cast<int>(options.max_batch_tokens),
+                               .max_sequences = static_cast<int>(options.max_sequences),
+                               .max_queued = static_cast<int>(options.max_queued)});
+  placement_.group_of_layer = group_of_layer_;
+  for (size_t g = 0; g < cache_->groups().size(); ++g) {
+    const LayerGroup& group = cache_->groups()[g];
+    placement_.groups.push_back({&group.layout, cache_->pages(static_cast<int>(g)), group.window});
+  }
+  const ExecutorShape shape = executor_shape(config, options);
+  executor_ = backend.make_executor(shape, executor_options(options));
+  max_logit_rows_ = shape.max_logit_rows;
+  logits_.resize(static_cast<size_t>(shape.max_logit_rows) * static_cast<size_t>(shape.vocab_size));
+  stats_.kv_budget_bytes = options.kv_budget_bytes;
+  stats_.scratch_bytes = executor_->scratch_bytes() + logits_.size() * sizeof(float);
+  stats_.weights_bytes = model_->weights_bytes();
+}
+
+EngineCore::~EngineCore() = default;
+
+void EngineCore::stop() {
+  std::lock_guard lock(mutex_);
+  stopping_.store(true);
+  work_.notify_all();
+}
+
+bool EngineCore::wait_ended(std::optional<std::chrono::milliseconds> timeout) {
+  std::unique_lock lock(mutex_);
+  if (timeout) return ended_.wait_for(lock, *timeout, [&] { return has_ended_; });
+  ended_.wait(lock, [&] { return has_ended_; });
+  return true;
+}
+
+void EngineCore::check_open() const {
+  if (is_stopped()) throw Error(Status::CLOSED, "the engine has been closed");
+}
+
+// ---- users' threads ----
+
+std::shared_ptr<SequenceState> EngineCore::create_sequence() {
+  check_open();
+  auto sequence = std::make_shared<SequenceState>();
+  std::lock_guard lock(mutex_);
+  sequence->pages = cache_->make_sequence();
+  ++stats_.num_sessions;
+  return sequence;
+}
+
+std::shared_ptr<SequenceState> EngineCore::fork(const SequenceState& sequence) {
+  std::shared_ptr<SequenceState> copy = create_sequence();
+  copy->tokens = sequence.tokens;
+  copy->num_tokens.store(sequence.num_tokens.load());
+  std::lock_guard lock(mutex_);
+  copy->pages = cache_->fork(sequence.pages);
+  return copy;
+}
+
+void EngineCore::truncate(SequenceState& sequence, uint32_t num_tokens) {
+  std::lock_guard lock(mutex_);
+  change_pages(sequence, num_tokens);
+}
+
+void EngineCore::change_pages(SequenceState& sequence, uint32_t num_tokens) {
+  sequence.tokens.resize(std::min<size_t>(sequence.tokens.size(), num_tokens));
+  sequence.num_tokens.store(static_cast<uint32_t>(sequence.tokens.size()));
+  cache_->truncate(sequence.pages, static_cast<int>(sequence.tokens.size()));
+}
+
+void EngineCore::abandon(SequenceState& sequence) {
+  std::lock_guard lock(mutex_);
+  --stats_.num_sessions;
+  if (sequence.owner.load() == SequenceOwner::request) {
+    sequence.abandoned = true;
+    if (sequence.request) sequence.request->cancel(CancelMode::keep);
+  } else {
+    cache_->release(sequence.pages);
+  }
+}
+
+uint64_t EngineCore::kv_bytes(const SequenceState& sequence) const {
+  std::lock_guard lock(mutex_);
+  return cache_->held_bytes(sequence.pages);
+}
+
+uint32_t EngineCore::num_computed_tokens(const SequenceState& sequence) const {
+  std::lock_guard lock(mutex_);
+  return static_cast<uint32_t>(sequence.pages.num_tokens);
+}
+
+std::shared_ptr<Request> EngineCore::running_request(const SequenceState& sequence) const {
+  std::lock_guard lock(mutex_);
+  return sequence.request;
+}
+
+EngineStats EngineCore::stats() const {
+  std::lock_guard lock(mutex_);
+  EngineStats stats = stats_;
+  stats.num_running = static_cast<uint32_t>(scheduler_->num_running());
+  stats.num_queued = static_cast<uint32_t>(scheduler_->num_waiting());
+  stats.kv_used_bytes = cache_->used_bytes();
+  stats.kv_peak_bytes = cache_->peak_bytes();
+  return stats;
+}
+
+void EngineCore::submit(std::shared_ptr<Job> job, std::shared_ptr<Request> request) {
+  std::lock_guard lock(mutex_);
+  check_open();
+  SequenceState& sequence = job->sequence();
+  SchedSequence& scheduled = job->scheduled();
+  scheduled.pages = &sequence.pages;
+  scheduled.num_known = static_cast<int>(sequence.tokens.size());
+  // The last token's logits are wanted: where it was computed before, it is computed again.
+  cache_->truncate(sequence.pages, job->first_logit_position());
+  jobs_.push_back(job);
+  if (!scheduler_->enqueue(scheduled)) {
+    jobs_.pop_back();
+    throw Error(Status::EXHAUSTED, concat("the engine's queue is full (max_queued is ", options_.max_queued, ")"))
+        .amounts(uint64_t{options_.max_queued} + 1, options_.max_queued)
+        .retryable();
+  }
+  sequence.request = std::move(request);
+  sequence.owner.store(SequenceOwner::request);
+  work_.notify_all();
+}
+
+// ---- the engine's thread ----
+
+void EngineCore::run() {
+  thread_id_.store(std::this_thread::get_id());
+  std::unique_lock lock(mutex_);
+  while (!stopping_.load()) {
+    try {
+      run_steps(lock);
+    } catch (const Error& error) {
+      if (!lock.owns_lock()) lock.lock();
+      end_started(error);
+    } catch (const std::bad_alloc&) {
+      if (!lock.owns_lock()) lock.lock();
+      end_started(Error(Status::OUT_OF_MEMORY, "the system refused memory during a step").retryable());
+    }
+  }
+  while (!jobs_.empty()) end_job(*jobs_.back(), Finish::cancelled);
+  news_->close();
+  has_ended_ = true;
+  ended_.notify_all();
+}
+
+void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
+  while (!stopping_.load()) {
+    reap_interrupted();
+    Step step = scheduler_->schedule();
+    if (step.exhausted != nullptr) {
+      Job& job = job_of(*step.exhausted);
+      end_job(job, Finish::error, exhausted_error(job));
+      continue;
+    }
+    if (step.items.empty()) {
+      work_.wait(lock);
+      continue;
+    }
+    Batch batch = prepare(step);
+    lock.unlock();
+    compute(step, batch);
+    lock.lock();
+    commit(step);
+  }
+}
+
+void EngineCore::reap_interrupted() {
+  for (size_t i = jobs_.size(); i-- > 0;) {
+    if (std::optional<Finish> finish = jobs_[i]->interrupted()) end_job(*jobs_[i], *finish);
+  }
+}
+
+EngineCore::Batch EngineCore::prepare(const Step& step) {
+  Batch batch;
+  ForwardBatch& forward = batch.forward;
+  forward.tables.resize(cache_->groups().size());
+  for (const StepItem& item : step.items) {
+    Job& job = job_of(*item.sequence);
+    const SequencePages& pages = *item.sequence->pages;
+    const int first = pages.num_tokens;
+    if (!job.started) {
+      job.started = true;
+      job.on_start(static_cast<uint32_t>(first));
+    }
+    forward.sequences.push_back({forward.num_rows(), item.num_tokens, first});
+    for (int position = first; position < first + item.num_tokens; ++position) {
+      if (position >= job.first_logit_position()) {
+        batch.logit_rows.push_back({&job, forward.num_rows(), position});
+      }
+      forward.token_ids.push_back(job.sequence().tokens[position]);
+      forward.positions.push_back(position);
+    }
+    for (size_t g = 0; g < forward.tables.size(); ++g) forward.tables[g].push_back(pages.tables[g]);
+  }
+  return batch;
+}
+
+void EngineCore::compute(const Step& step, Batch& batch) {
+  for (const PageCopy& copy : step.copies) {
+    const KvGroupPages& group = placement_.groups[copy.group];
+    const uint64_t page_bytes = group.layout->page_bytes;
+    model_->backend().copy_page(group.pages + static_cast<uint64_t>(copy.to) * page_bytes,
+                                group.pages + static_cast<uint64_t>(copy.from) * page_bytes, page_bytes);
+  }
+  forward(model_->weights(), placement_, batch.forward, *executor_);
+
+  const size_t vocab_size = static_cast<size_t>(model_->config().vocab_size);
+  std::vector<int32_t> rows;
+  for (size_t first = 0; first < batch.logit_rows.size(); first += rows.size()) {
+    const size_t count = std::min<size_t>(max_logit_rows_, batch.logit_rows.size() - first);
+    rows.clear();
+    for (size_t i = 0; i < count; ++i) rows.push_back(batch.logit_rows[first + i].row);
+    executor_->head(model_->weights().head(), rows, logits_.data());
+    for (size_t i = 0; i < count; ++i) {
+      const LogitRow& row = batch.logit_rows[first + i];
+      row.job->consume(row.position, std::span(logits_).subspan(i * vocab_size, vocab_size));
+    }
+  }
+}
+
+void EngineCore::commit(const Step& step) {
+  ++stats_.num_steps;
+  for (const StepItem& item : step.items) {
+    Job& job = job_of(*item.sequence);
+    const int first = item.sequence->pages->num_tokens;
+    cache_->commit(*item.sequence->pages, item.num_tokens);
+    const int computed = item.sequence->pages->num_tokens;
+    stats_.prefill_tokens += static_cast<uint64_t>(std::max(0, std::min(computed, job.prompt_len()) - first));
+    stats_.generated_tokens += item.sequence->num_known > std::max(computed, job.prompt_len());
+    if (job.finish() != Finish::none) end_job(job, job.finish());
+  }
+#ifdef KVINFER_CHECK_INVARIANTS
+  cache_->check_invariants();
+#endif
+}
+
+// Gives the sequence back before anybody is told, so that whoever awaited the end may go on with it.
+void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) {
+  const auto place =
+      std::find_if(jobs_.begin(), jobs_.end(), [&](const std::shared_ptr<Job>& j) { return j.get() == &job; });
+  const std::shared_ptr<Job> keep = *place;
+  jobs_.erase(place);
+  scheduler_->remove(job.scheduled());
+  SequenceState& sequence = job.sequence();
+  change_pages(sequence, job.tokens_to_keep(finish));
+  if (sequence.abandoned) cache_->release(sequence.pages);
+  sequence.request = nullptr;
+  sequence.owner.store(SequenceOwner::nobody);
+  ++stats_.requests_finished;
+  if (finish == Finish::error) {
+    ++stats_.requests_failed;
+    log_message(log_, LogLevel::warning, concat("a request failed: ", error->message()));
+  }
+  job.on_end(finish, std::move(error));
+}
+
+// A step failed as a whole: whoever took part ends with its error; who still waits gets its turn.
+void EngineCore::end_started(const Error& error) {
+  for (size_t i = jobs_.size(); i-- > 0;) {
+    if (jobs_[i]->started) end_job(*jobs_[i], Finish::error, error);
+  }
+}
+
+Job& EngineCore::job_of(const SchedSequence& sequence) {
+  for (const std::shared_ptr<Job>& job : jobs_) {
+    if (&job->scheduled() == &sequence) return *job;
+  }
+  KVI_CHECK(!"every scheduled sequence belongs to a job");
+  return *jobs_.front();
+}
+
+Error EngineCore::exhausted_error(Job& job) const {
+  const SchedSequence& scheduled = job.scheduled();
+  const uint64_t needed =
+      cache_->bytes_to_reach(*scheduled.pages, scheduled.num_known, static_cast<int>(options_.max_batch_tokens));
+  const uint64_t available = cache_->budget_bytes() - cache_->used_bytes();
+  Error error(Status::EXHAUSTED,
+               concat("the KV budget of ", format_bytes(cache_->budget_bytes()), " is used up: this request needs ",
+                      needed, " more bytes for ", scheduled.num_known, " tokens, ", available,
+                      " are free; release sessions or raise kv_budget_bytes"));
+  return error.amounts(needed, available).retryable();
+}
+
+}  // namespace kvi

@@ -1,0 +1,113 @@
+// The heart of an engine: schedule, prepare, forward, sample, commit, for as long as there is work.
+//
+// One thread runs run(); it alone computes. Users' threads submit jobs and change idle sequences under
+// the core's mutex, which is held for deciding only, never while the device computes: so releasing a
+// session never waits for a step.
+//
+// Thread-safe.
+#pragma once
+
+#include <atomic>
+#include <chrono>
+#include <condition_variable>
+#include <cstdint>
+#include <memory>
+#include <mutex>
+#include <optional>
+#include <thread>
+#include <vector>
+
+#include "cache/cache_manager.h"
+#include "engine/job.h"
+#include "engine/loaded_model.h"
+#include "engine/options.h"
+#include "engine/request_news.h"
+#include "engine/sequence_state.h"
+#include "model/forward.h"
+#include "sched/scheduler.h"
+
+namespace kvi {
+
+class EngineCore {
+ public:
+  // Throws as kvi_engine_create says.
+  EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOptions& options);
+  ~EngineCore();
+
+  void run();  // the body of the engine's thread: returns after stop()
+  void stop();
+  bool is_stopped() const { return stopping_.load(); }
+  bool wait_ended(std::optional<std::chrono::milliseconds> timeout);
+  bool on_engine_thread() const { return thread_id_.load() == std::this_thread::get_id(); }
+
+  const LoadedModel& model() const { return *model_; }
+  const std::shared_ptr<const LoadedModel>& shared_model() const { return model_; }
+  const std::shared_ptr<RequestNews>& news() const { return news_; }
+  uint32_t max_model_len() const { return max_model_len_; }
+  EngineStats stats() const;
+  void check_open() const;  // throws CLOSED after stop()
+
+  // Sequences of sessions. The caller owns the sequence (SequenceOwner::user).
+  std::shared_ptr<SequenceState> create_sequence();
+  std::shared_ptr<SequenceState> fork(const SequenceState& sequence);
+  void truncate(SequenceState& sequence, uint32_t num_tokens);
+  // Its session is gone: cancels its request and gives the pages back, now or when the request ends.
+  void abandon(SequenceState& sequence);
+  uint64_t kv_bytes(const SequenceState& sequence) const;
+  uint32_t num_computed_tokens(const SequenceState& sequence) const;
+  std::shared_ptr<Request> running_request(const SequenceState& sequence) const;
+
+  // From here on the sequence is the job's, until its on_end. request: null for scoring.
+  // Throws EXHAUSTED when the queue is full, CLOSED.
+  void submit(std::shared_ptr<Job> job, std::shared_ptr<Request> request);
+
+ private:
+  struct LogitRow {
+    Job* job;
+    int row, position;
+  };
+  // One step's work, outside the mutex.
+  struct Batch {
+    ForwardBatch forward;
+    std::vector<LogitRow> logit_rows;
+  };
+
+  void run_steps(std::unique_lock<std::mutex>& lock);
+  void reap_interrupted();
+  Batch prepare(const Step& step);
+  void compute(const Step& step, Batch& batch);
+  void commit(const Step& step);
+  void end_job(Job& job, Finish finish, std::optional<Error> error = std::nullopt);
+  void end_started(const Error& error);
+  void change_pages(SequenceState& sequence, uint32_t num_tokens);
+  Job& job_of(const SchedSequence& sequence);
+  Error exhausted_error(Job& job) const;
+
+  const std::shared_ptr<const LoadedModel> model_;
+  const EngineOptions options_;
+  const uint32_t max_model_len_;
+  const std::shared_ptr<RequestNews> news_ = std::make_shared<RequestNews>();
+  Log log_;
+
+  mutable std::mutex mutex_;
+  std::condition_variable work_;   // there may be something to do
+  std::condition_variable ended_;  // run() has returned
+  std::atomic<bool> stopping_{false};
+  bool has_ended_ = false;
+  std::atomic<std::thread::id> thread_id_{};
+
+  // Guarded by mutex_.
+  std::vector<int> group_of_layer_;
+  std::unique_ptr<CacheManager> cache_;
+  std::unique_ptr<Scheduler> scheduler_;
+  std::vector<std::shared_ptr<Job>> jobs_;  // waiting and running
+  EngineStats stats_;
+
+  // The engine's thread only.
+  KvPlacement placement_;
+  std::unique_ptr<Executor> executor_;
+  std::vector<float> logits_;  // [max_logit_rows, vocab]
+  int max_logit_rows_ = 0;
+};
+
+}  // namespace kvi

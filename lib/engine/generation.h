@@ -1,0 +1,41 @@
+// A job that generates: samples the next token, turns tokens into text, decides when to stop.
+//
+// Runs on the engine's thread; its Request carries the output to users.
+#pragma once
+
+#include <memory>
+
+#include "engine/job.h"
+#include "engine/request.h"
+#include "engine/request_news.h"
+#include "engine/sampler.h"
+#include "engine/stop_matcher.h"
+#include "tokenizer/stream_decoder.h"
+
+namespace kvi {
+
+class Generation final : public Job {
+ public:
+  Generation(std::shared_ptr<SequenceState> sequence, std::shared_ptr<Request> request,
+             std::shared_ptr<RequestNews> news, const Tokenizer& tokenizer, uint32_t max_model_len);
+
+  int first_logit_position() const override { return prompt_len() - 1; }
+  void consume(int position, std::span<float> logits) override;
+  void on_start(uint32_t cached_tokens) override;
+  std::optional<Finish> interrupted() const override;
+  void on_end(Finish finish, std::optional<Error> error) override;
+  uint32_t tokens_to_keep(Finish finish) const override;
+
+ private:
+
+  const std::shared_ptr<Request> request_;
+  const std::shared_ptr<RequestNews> news_;
+  const Tokenizer& tokenizer_;
+  const uint32_t max_model_len_;
+  uint32_t num_generated_ = 0;
+  Sampler sampler_;
+  StreamDecoder decoder_;
+  StopMatcher stops_;
+};
+
+}  // namespace kvi

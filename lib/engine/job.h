@@ -1,0 +1,57 @@
+// What the core runs: one sequence to compute, and what becomes of the logits on the way.
+//
+// The core computes tokens [pages.num_tokens, tokens.size()) in chunks and hands over the logits of every
+// position from first_logit_position() on. All calls come from the engine's thread.
+#pragma once
+
+#include <memory>
+#include <optional>
+#include <span>
+
+#include "base/error.h"
+#include "engine/options.h"
+#include "engine/sequence_state.h"
+#include "sched/scheduler.h"
+
+namespace kvi {
+
+class Job {
+ public:
+  explicit Job(std::shared_ptr<SequenceState> sequence)
+      : sequence_(std::move(sequence)), prompt_len_(static_cast<int>(sequence_->tokens.size())) {}
+  virtual ~Job() = default;
+
+  SequenceState& sequence() { return *sequence_; }
+  SchedSequence& scheduled() { return scheduled_; }
+  int prompt_len() const { return prompt_len_; }  // tokens when the job was made
+  Finish finish() const { return finish_; }  // none: goes on
+
+  virtual int first_logit_position() const = 0;
+  // The logits that follow the token at position; scratch afterwards. May append a token to the sequence,
+  // or finish the job.
+  virtual void consume(int position, std::span<float> logits) = 0;
+  virtual void on_start(uint32_t cached_tokens) = 0;
+  virtual std::optional<Finish> interrupted() const = 0;  // by cancel or deadline
+  // The last call: tell the outside. The sequence is the core's and the user's again.
+  virtual void on_end(Finish finish, std::optional<Error> error) = 0;
+  // Tokens to keep in the sequence when it ends thus.
+  virtual uint32_t tokens_to_keep(Finish finish) const = 0;
+
+  bool started = false;
+
+ protected:
+  void append_token(TokenId token) {
+    sequence_->tokens.push_back(token);
+    sequence_->num_tokens.store(static_cast<uint32_t>(sequence_->tokens.size()));
+    scheduled_.num_known = static_cast<int>(sequence_->tokens.size());
+  }
+  void set_finish(Finish finish) { finish_ = finish; }
+
+ private:
+  const std::shared_ptr<SequenceState> sequence_;
+  const int prompt_len_;
+  SchedSequence scheduled_;
+  Finish finish_ = Finish::none;
+};
+
+}  // namespace kvi

@@ -1,0 +1,53 @@
+// Chooses the next token from logits, and says what the model thought of it.
+//
+// The choice depends on the options, the logits, the counts of earlier tokens and the seed's n-th number
+// only: not on what runs beside it.
+//
+// Not thread-safe: one request, one sampler.
+#pragma once
+
+#include <cstdint>
+#include <span>
+#include <unordered_map>
+#include <vector>
+
+#include "engine/options.h"
+
+namespace kvi {
+
+class Sampler {
+ public:
+  // session_tokens: what the session held before the request (for the repetition penalty).
+  Sampler(const SamplingOptions& options, std::span<const TokenId> session_tokens);
+
+  // logits: [vocab]; used as scratch. index: of the token within the request, 0 for the first.
+  TokenId sample(std::span<float> logits, uint64_t index);
+  void add_generated(TokenId token);
+
+ private:
+  struct Seen {
+    bool in_session = false;
+    uint32_t generated = 0;
+  };
+
+  void apply_biases_and_penalties(std::span<float> logits) const;
+  void select_candidates(std::span<const float> logits);
+  void keep_most_probable();
+
+  const SamplingOptions options_;
+  std::unordered_map<TokenId, Seen> seen_;  // tokens that a penalty may touch
+  struct Candidate {
+    TokenId token;
+    float value;  // logit, later probability
+  };
+  std::vector<Candidate> candidates_;  // best first
+};
+
+// The largest logit, ties to the lower id. Logits that are NaN lose.
+TokenId argmax(std::span<const float> logits);
+
+// Log-probabilities of the model's own distribution: the chosen token's, and the n most probable, best first.
+float log_sum_exp(std::span<const float> logits);
+std::vector<TokenLogprob> most_probable(std::span<const float> logits, int n);
+
+}  // namespace kvi
