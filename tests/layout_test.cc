@@ -71,8 +71,8 @@ TEST(LayoutTest, KeysByDimPutNeighbouringSlotsSideBySide) {
 
 // 2 * layers * kv_heads * head_dim * 2 bytes a token, where no padding is needed.
 TEST(LayoutTest, PageBytesOfRealModelsAreTheFormula) {
-  std::vector<KvLayerShape> layers;
-  for (int i = 0; i < 32; ++i) layers.push_back({i, 8, 128, 128, DType::F16, DType::F16});
+  std::vector<KvLayerShape> layers(32, {0, 8, 128, 128, DType::F16, DType::F16});
+  for (int i = 0; i < 32; ++i) layers[i].layer = i;
   EXPECT_EQ(canonical_layout(layers, 16).page_bytes, 16u * 131072);  // Llama-3 8B
 }
 

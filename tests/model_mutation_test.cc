@@ -200,13 +200,16 @@ class SafetensorsMutationTest : public testing::TestWithParam<const char*> {
   TempFolder folder_;
 };
 
-TEST_P(SafetensorsMutationTest, FilesOpenAsSoundOrAreRefused) {
+class HeaderMutationTest : public SafetensorsMutationTest {};
+class ConfigMutationTest : public SafetensorsMutationTest {};
+
+TEST_P(HeaderMutationTest, FilesOpenAsSoundOrAreRefused) {
   Random random(test_seed());
   const SafetensorsWriter valid = tensors();
   const std::string valid_bytes = valid.bytes();
   folder_.write("config.json", config().dump());
   Judge judge("safetensors");
-  for (uint64_t i = 0; i < 4000; ++i) {
+  for (uint64_t i = 0; i < 2000; ++i) {
     SafetensorsWriter writer = valid;
     ordered_json header = ordered_json::parse(
         valid_bytes.substr(8, valid_bytes.size() - 8 - writer.data().size()));
@@ -220,11 +223,11 @@ TEST_P(SafetensorsMutationTest, FilesOpenAsSoundOrAreRefused) {
   }
 }
 
-TEST_P(SafetensorsMutationTest, ConfigsOpenAsSoundOrAreRefused) {
+TEST_P(ConfigMutationTest, FoldersOpenAsSoundOrAreRefused) {
   Random random(test_seed());
   const std::string model = folder_.write("model.safetensors", tensors().bytes());
   Judge judge("config.json");
-  for (uint64_t i = 0; i < 4000; ++i) {
+  for (uint64_t i = 0; i < 2000; ++i) {
     ordered_json changed = config();
     for (uint64_t n = 1 + below(random, 2); n > 0; --n) mutate_json(random, changed);
     std::string text = changed.dump();
@@ -235,9 +238,14 @@ TEST_P(SafetensorsMutationTest, ConfigsOpenAsSoundOrAreRefused) {
   }
 }
 
-INSTANTIATE_TEST_SUITE_P(Families, SafetensorsMutationTest,
+std::string family_name(const testing::TestParamInfo<const char*>& info) { return info.param; }
+
+// GPT-2 is the one whose tensors are transposed.
+INSTANTIATE_TEST_SUITE_P(Families, HeaderMutationTest, testing::Values("llama", "gpt2"),
+                         family_name);
+INSTANTIATE_TEST_SUITE_P(Families, ConfigMutationTest,
                          testing::Values("llama", "mistral", "qwen2", "gemma3_text", "gpt2"),
-                         [](const auto& info) { return std::string(info.param); });
+                         family_name);
 
 TEST(ModelMutationTest, IndexesOpenAsSoundOrAreRefused) {
   Random random(test_seed());
@@ -248,7 +256,7 @@ TEST(ModelMutationTest, IndexesOpenAsSoundOrAreRefused) {
   ordered_json index = {{"weight_map", ordered_json::object()}};
   for (const std::string& name : whole.names()) index["weight_map"][name] = "a.safetensors";
   Judge judge("index");
-  for (uint64_t i = 0; i < 2000; ++i) {
+  for (uint64_t i = 0; i < 1000; ++i) {
     ordered_json changed = index;
     changed["metadata"] = {{"total_size", 1}};
     mutate_json(random, changed);
