@@ -200,6 +200,27 @@ TEST_F(GgufTest, CountsThatOnlyAHugeFileCouldHoldAreUnsupported) {
   EXPECT_ERROR(open(bytes), UNSUPPORTED, "1048577");
 }
 
+TEST_F(GgufTest, HeadersLargerThanAnyModelsAreUnsupported) {
+  constexpr uint64_t kLength = 60 << 20;
+  const std::string path = folder_.write("model.gguf", GgufWriter{}.bytes());
+  std::ofstream out(path, std::ios::binary | std::ios::in | std::ios::out);
+  out.seekp(16);
+  std::string bytes;
+  append_raw(bytes, uint64_t{3});  // keys
+  for (char key : {'a', 'b', 'c'}) {
+    append_raw(bytes, uint64_t{1});
+    bytes += key;
+    append_raw(bytes, static_cast<uint32_t>(GgufType::string));
+    append_raw(bytes, kLength);
+    out.write(bytes.data(), static_cast<std::streamsize>(bytes.size()));
+    out.seekp(kLength, std::ios::cur);  // a hole: the file takes no room on the disk
+    bytes.clear();
+  }
+  out.close();
+  std::filesystem::resize_file(path, 3 * kLength + 1000);
+  EXPECT_ERROR(ModelFile::open(path), UNSUPPORTED, "'c': string");
+}
+
 TEST_F(GgufTest, StringsLongerThanTheFileAreRefused) {
   for (uint64_t length : {uint64_t{1000}, uint64_t{1} << 40, UINT64_MAX}) {
     std::string value;

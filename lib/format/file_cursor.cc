@@ -16,11 +16,17 @@ Error FileCursor::error(Status status, const std::string& text) const {
 }
 
 void FileCursor::require_items(uint64_t count, uint64_t item_bytes, const char* part) const {
-  if (count <= remaining() / item_bytes) return;
-  throw error(Status::CORRUPT,
-              concat(part, " at byte ", position_, " needs ", count, " x ", item_bytes,
-                     " bytes, but ", remaining(), " are left; the file is truncated or damaged"))
-      .amounts(count, remaining() / item_bytes);
+  if (count > remaining() / item_bytes) {
+    throw error(Status::CORRUPT,
+                concat(part, " at byte ", position_, " needs ", count, " x ", item_bytes,
+                       " bytes, but ", remaining(), " are left; the file is truncated or damaged"))
+        .amounts(count, remaining() / item_bytes);
+  }
+  if (count * item_bytes > max_bytes_ - position_) {
+    throw error(Status::UNSUPPORTED, concat(part, " at byte ", position_, " needs ", count, " x ",
+                                            item_bytes, " bytes; a header may have ", max_bytes_))
+        .amounts(position_ + count * item_bytes, max_bytes_);
+  }
 }
 
 std::string FileCursor::read_string(uint64_t max_len, const char* part) {

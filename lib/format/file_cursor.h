@@ -22,7 +22,8 @@ static_assert(std::endian::native == std::endian::little, "model files are read 
 
 class FileCursor {
  public:
-  explicit FileCursor(const File& file) : file_(file) {}
+  // max_bytes: the largest header that is accepted.
+  FileCursor(const File& file, uint64_t max_bytes) : file_(file), max_bytes_(max_bytes) {}
 
   uint64_t position() const { return position_; }  // bytes from the start of the file
   uint64_t remaining() const { return file_.size() - position_; }
@@ -40,7 +41,8 @@ class FileCursor {
   // A 64-bit length and that many bytes. Longer than max_len is UNSUPPORTED.
   std::string read_string(uint64_t max_len, const char* part);
 
-  // Throws CORRUPT unless count items of item_bytes each may still follow.
+  // Throws CORRUPT unless count items of item_bytes each may still follow, UNSUPPORTED when they make the
+  // header too large.
   void require_items(uint64_t count, uint64_t item_bytes, const char* part) const;
 
   // An Error about the subject: "'file': subject: text".
@@ -50,6 +52,7 @@ class FileCursor {
   void read_bytes(void* dst, size_t size, const char* part);
 
   const File& file_;
+  const uint64_t max_bytes_;
   uint64_t position_ = 0;
   std::string subject_ = "header";
   std::vector<std::byte> buffer_;

@@ -11,7 +11,9 @@
 namespace kvi {
 namespace {
 
-// Far above any real model, and low enough that parsed headers stay within a few hundred MiB.
+// Far above any real model. An array of bytes becomes one of 64-bit integers, so that a hostile header
+// takes up to eight times its size in memory.
+constexpr uint64_t kMaxHeaderBytes = 128 << 20;
 constexpr uint64_t kMaxKeys = 1 << 20;
 constexpr uint64_t kMaxTensors = 1 << 20;
 constexpr uint64_t kMaxArrayLen = 1 << 24;
@@ -20,8 +22,8 @@ constexpr uint64_t kMaxStringBytes = 64 << 20;
 constexpr uint64_t kDefaultAlignment = 32;
 constexpr uint64_t kMaxAlignment = 1 << 20;
 constexpr uint32_t kMaxDims = 4;
-constexpr uint64_t kMaxElements = uint64_t{1}
-                                  << 60;  // of a tensor: byte counts stay far below 2^64
+// Of a tensor: byte counts stay far below 2^64.
+constexpr uint64_t kMaxElements = uint64_t{1} << 60;
 
 // The smallest key: a length, one byte, a type and a one-byte value.
 constexpr uint64_t kMinKeyBytes = 8 + 1 + 4 + 1;
@@ -48,7 +50,7 @@ bool is_power_of_two(uint64_t n) { return n != 0 && (n & (n - 1)) == 0; }
 
 class GgufParser {
  public:
-  explicit GgufParser(const File& file) : file_(file), cursor_(file) {}
+  explicit GgufParser(const File& file) : file_(file), cursor_(file, kMaxHeaderBytes) {}
 
   void parse() {
     cursor_.read<uint32_t>("magic");  // ModelFile::open has seen it
