@@ -54,7 +54,10 @@ std::vector<std::string> bytes_by_id(const TokenizerSpec& spec) {
 }  // namespace
 
 ByteBpe::ByteBpe(TokenizerSpec given)
-    : Tokenizer(std::move(given), bytes_by_id(given)), pretokenizer_(Pretokenizer::create(spec())) {
+    : Tokenizer(std::move(given), bytes_by_id(given)),
+      pretokenizer_(Pretokenizer::create(spec())),
+      words_(bytes()),
+      whole_tokens_(bytes().size()) {
   byte_tokens_.fill(-1);
   for (int b = 0; b < 256; ++b) {
     std::string letter;
@@ -62,12 +65,8 @@ ByteBpe::ByteBpe(TokenizerSpec given)
     if (auto id = find_token(letter)) byte_tokens_[b] = *id;
   }
   merges_ = std::make_unique<MergeTable>(spec(), stored_forms());
-  if (spec().ignore_merges) {
-    auto words = std::make_unique<TokenIndex>(bytes());
-    for (TokenId id = 0; id < vocab_size(); ++id) {
-      if (spec().kinds[id] == TokenKind::normal) words->insert(id);
-    }
-    words_ = std::move(words);
+  for (TokenId id = 0; id < vocab_size(); ++id) {
+    if (spec().kinds[id] == TokenKind::normal) words_.insert(id);
   }
 }
 
@@ -88,12 +87,20 @@ void ByteBpe::encode_text(std::string_view text, std::vector<TokenId>& out) cons
 
 void ByteBpe::encode_word(std::string_view word, BpeMerger& merger,
                           std::vector<TokenId>& out) const {
-  if (words_) {
-    if (auto id = words_->find(word)) {
-      out.push_back(*id);
-      return;
-    }
+  if (!spec().ignore_merges) {
+    whole_tokens_.encode(words_, word, out,
+                         [&](std::string_view whole, std::vector<TokenId>& tokens) {
+                           merge_word(whole, merger, tokens);
+                         });
+  } else if (auto id = words_.find(word)) {
+    out.push_back(*id);
+  } else {
+    merge_word(word, merger, out);
   }
+}
+
+void ByteBpe::merge_word(std::string_view word, BpeMerger& merger,
+                         std::vector<TokenId>& out) const {
   merger.clear();
   for (size_t i = 0; i < word.size(); ++i) {
     const TokenId id = byte_tokens_[static_cast<unsigned char>(word[i])];

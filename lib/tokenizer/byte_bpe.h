@@ -12,6 +12,7 @@
 #include "tokenizer/pretokenizer.h"
 #include "tokenizer/token_index.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/whole_tokens.h"
 
 namespace kvi {
 
@@ -24,11 +25,13 @@ class ByteBpe final : public Tokenizer {
 
  private:
   void encode_word(std::string_view word, BpeMerger& merger, std::vector<TokenId>& out) const;
+  void merge_word(std::string_view word, BpeMerger& merger, std::vector<TokenId>& out) const;
 
   std::unique_ptr<const Pretokenizer> pretokenizer_;
   std::array<TokenId, 256> byte_tokens_;  // -1 for a byte that the vocabulary lacks
   std::unique_ptr<const MergeTable> merges_;
-  std::unique_ptr<const TokenIndex> words_;  // by bytes; only with ignore_merges
+  TokenIndex words_;  // by bytes; normal tokens only
+  WholeTokens whole_tokens_;
 };
 
 }  // namespace kvi

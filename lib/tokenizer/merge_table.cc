@@ -1,5 +1,6 @@
 #include "tokenizer/merge_table.h"
 
+#include <algorithm>
 #include <bit>
 
 #include "base/error.h"
@@ -8,7 +9,7 @@
 namespace kvi {
 
 MergeTable::MergeTable(const TokenizerSpec& spec, const TokenIndex& stored_forms)
-    : slots_(std::bit_ceil(spec.merges.size() * 2 + 1)) {
+    : slots_(std::bit_ceil(std::max<size_t>(spec.merges.size() * 2, 2))) {
   std::string whole;
   for (size_t rank = 0; rank < spec.merges.size(); ++rank) {
     const std::string& merge = spec.merges[rank];

@@ -75,7 +75,9 @@ std::string with_plain_spaces(std::string_view text) {
 }
 
 SentencePieceBpe::SentencePieceBpe(TokenizerSpec given)
-    : Tokenizer(std::move(given), bytes_by_id(given)), pieces_(bytes()) {
+    : Tokenizer(std::move(given), bytes_by_id(given)),
+      pieces_(bytes()),
+      whole_tokens_(bytes().size()) {
   byte_tokens_.fill(-1);
   for (TokenId id = 0; id < vocab_size(); ++id) {
     const std::string& piece = bytes()[id];
@@ -125,7 +127,10 @@ void SentencePieceBpe::encode_spaced(std::string_view text, std::vector<TokenId>
     } while (end < text.size() && before_space_[static_cast<unsigned char>(text[end - 1])]);
     cache.encode(text.substr(begin, end - begin), out,
                  [&](std::string_view chunk, std::vector<TokenId>& tokens) {
-                   encode_chunk(chunk, merger, tokens);
+                   whole_tokens_.encode(pieces_, chunk, tokens,
+                                        [&](std::string_view whole, std::vector<TokenId>& ids) {
+                                          merge_chunk(whole, merger, ids);
+                                        });
                  });
     begin = end;
   }
@@ -138,8 +143,8 @@ std::optional<BpeMerge> SentencePieceBpe::find_piece(std::string_view text) cons
   return BpeMerge{ranks_[*id], *id};
 }
 
-void SentencePieceBpe::encode_chunk(std::string_view chunk, BpeMerger& merger,
-                                    std::vector<TokenId>& out) const {
+void SentencePieceBpe::merge_chunk(std::string_view chunk, BpeMerger& merger,
+                                   std::vector<TokenId>& out) const {
   merger.clear();
   for (size_t pos = 0; pos < chunk.size();) {
     const int size = decode_utf8(chunk, pos).size;

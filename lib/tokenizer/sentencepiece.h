@@ -15,6 +15,7 @@
 #include "tokenizer/merge_table.h"
 #include "tokenizer/token_index.h"
 #include "tokenizer/tokenizer.h"
+#include "tokenizer/whole_tokens.h"
 
 namespace kvi {
 
@@ -30,13 +31,14 @@ class SentencePieceBpe final : public Tokenizer {
 
  private:
   void encode_spaced(std::string_view text, std::vector<TokenId>& out) const;  // without U+2581
-  void encode_chunk(std::string_view chunk, BpeMerger& merger, std::vector<TokenId>& out) const;
+  void merge_chunk(std::string_view chunk, BpeMerger& merger, std::vector<TokenId>& out) const;
   // What stands for a character without a piece; the chunk's tokens begin at out[first].
   void append_bytes(std::string_view text, size_t first, std::vector<TokenId>& out) const;
   std::optional<BpeMerge> find_piece(std::string_view text) const;
 
-  TokenIndex pieces_;                         // by bytes, spaces as spaces
-  std::vector<uint32_t> ranks_;               // by id; equal scores have equal ranks
+  TokenIndex pieces_;            // by bytes, spaces as spaces
+  std::vector<uint32_t> ranks_;  // by id; equal scores have equal ranks
+  WholeTokens whole_tokens_;
   std::unique_ptr<const MergeTable> merges_;  // null: by scores
   std::array<TokenId, 256> byte_tokens_;      // -1 where missing
   size_t max_piece_size_ = 0;                 // bytes

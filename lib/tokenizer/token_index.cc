@@ -1,5 +1,6 @@
 #include "tokenizer/token_index.h"
 
+#include <algorithm>
 #include <bit>
 #include <cstring>
 
@@ -23,7 +24,7 @@ uint64_t hash_bytes(std::string_view bytes) {
 }
 
 TokenIndex::TokenIndex(std::span<const std::string> texts)
-    : texts_(texts), slots_(std::bit_ceil(texts.size() * 2 + 1)) {}
+    : texts_(texts), slots_(std::bit_ceil(std::max<size_t>(texts.size() * 2, 2))) {}
 
 void TokenIndex::insert(TokenId id) {
   const uint64_t hash = hash_bytes(texts_[id]);

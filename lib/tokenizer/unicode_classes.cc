@@ -26,9 +26,9 @@ constexpr std::array<CharClass, 128> ascii_classes() {
   return classes;
 }
 
-constexpr std::array<CharClass, 128> kAsciiClasses = ascii_classes();
-
 }  // namespace
+
+constexpr std::array<CharClass, 128> kAsciiClasses = ascii_classes();
 
 CharClass class_of(char32_t code_point) {
   if (code_point < 128) return kAsciiClasses[code_point];
