@@ -74,11 +74,13 @@ struct CallSuffix {
   CallArguments arguments;
 };
 struct FilterSuffix {
-  Native filter;
+  std::string name;
+  Native filter;  // null: not offered, which is an error where it is reached
   CallArguments arguments;
 };
 struct TestSuffix {
-  Native test;
+  std::string name;
+  Native test;  // null as above
   bool negated;
   CallArguments arguments;
 };

@@ -45,7 +45,8 @@ void for_each_entry(Runtime& runtime, const Arguments& arguments, const Put& put
     if (source.is_dict()) {
       for (const auto& [key, value] : source.as_dict().entries) put(key, value);
     } else {
-      for (const Value& item : runtime.iterate(source)->items) {
+      auto pairs = runtime.iterate(source);
+      for (const Value& item : pairs->items) {
         auto pair = runtime.iterate(item);
         if (pair->items.size() != 2) runtime.fail("dict() takes pairs of key and value");
         put(pair->items[0], pair->items[1]);

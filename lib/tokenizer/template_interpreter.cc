@@ -297,10 +297,12 @@ Value Interpreter::apply_node(const SliceSuffix& node, const Value& value) {
 }
 
 Value Interpreter::apply_node(const FilterSuffix& node, const Value& value) {
+  if (!node.filter) runtime_.fail_unsupported(concat("the filter ", quoted(node.name)));
   return node.filter(runtime_, value, evaluate_arguments(node.arguments));
 }
 
 Value Interpreter::apply_node(const TestSuffix& node, const Value& value) {
+  if (!node.test) runtime_.fail_unsupported(concat("the test ", quoted(node.name)));
   return node.test(runtime_, value, evaluate_arguments(node.arguments)).truthy() != node.negated;
 }
 

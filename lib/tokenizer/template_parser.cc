@@ -170,6 +170,7 @@ class Parser {
   If parse_if() {
     If node;
     std::string end;
+    ++num_ifs_;
     ExpressionPtr test = parse_tuple(false, false, "");
     node.branches.push_back({std::move(test), parse_body({"elif", "else", "endif"}, end)});
     while (end == "elif") {
@@ -177,6 +178,7 @@ class Parser {
       node.branches.push_back({std::move(test), parse_body({"elif", "else", "endif"}, end)});
     }
     if (end == "else") node.branches.push_back({nullptr, parse_body("endif")});
+    --num_ifs_;
     return node;
   }
 
@@ -609,22 +611,27 @@ class Parser {
     return arguments;
   }
 
+  // Templates for several engines ask 'if' before they use what only some offer; so, as in Jinja, what
+  // is missing inside of an 'if' is an error only where it is reached.
+  Native find_offered(int start, const Method* method, const char* kind,
+                      const std::string& name) const {
+    if (!method && num_ifs_ == 0)
+      fail_unsupported_syntax(start, concat("the ", kind, " ", quoted(name)));
+    return method ? method->call : nullptr;
+  }
+
   Suffix parse_filter() {
     int start = line();
     std::string name = expect_name();
-    const Method* filter = find_filter(name);
-    if (!filter) fail_unsupported_syntax(start, concat("the filter ", quoted(name)));
-    FilterSuffix suffix{filter->call, {}};
+    FilterSuffix suffix{name, find_offered(start, find_filter(name), "filter", name), {}};
     if (peek().is_symbol("(")) suffix.arguments = parse_arguments();
     return {start, std::move(suffix)};
   }
 
   Suffix parse_test(int start) {
-    TestSuffix suffix{nullptr, skip_name("not"), {}};
+    bool negated = skip_name("not");
     std::string name = expect_name();
-    const Method* test = find_test(name);
-    if (!test) fail_unsupported_syntax(start, concat("the test ", quoted(name)));
-    suffix.test = test->call;
+    TestSuffix suffix{name, find_offered(start, find_test(name), "test", name), negated, {}};
     const Token& token = peek();
     bool begins_value = token.kind == Kind::name || token.kind == Kind::string ||
                         token.kind == Kind::integer || token.kind == Kind::real ||
@@ -653,6 +660,7 @@ class Parser {
   const std::vector<Token> tokens_;
   size_t pos_ = 0;
   Meter meter_;        // for the depth
+  int num_ifs_ = 0;    // around this place
   int num_loops_ = 0;  // around this place, that break can leave
 };
 

@@ -77,7 +77,8 @@ Value choose(Runtime& runtime, const Value& value, const Arguments& arguments, b
   std::vector<Value> chosen;
   if (value.truthy()) {
     NamedTest test(runtime, arguments, by_attribute ? 1 : 0);
-    for (const Value& item : runtime.iterate(value)->items) {
+    auto source = runtime.iterate(value);
+    for (const Value& item : source->items) {
       runtime.meter().step();
       Value looked_at = by_attribute ? runtime.path(item, arguments.positional[0]) : item;
       if (test.holds(looked_at) == wanted) chosen.push_back(item);
@@ -178,7 +179,8 @@ Value filter_map(Runtime& runtime, const Value& value, const Arguments& argument
     BoundArguments bound(runtime, "map", arguments, {"attribute", "default"});
     const Value& attribute = bound.required(0);
     Value fallback = bound.get(1, None{});
-    for (const Value& item : runtime.iterate(value)->items) {
+    auto source = runtime.iterate(value);
+    for (const Value& item : source->items) {
       Value part = runtime.path(item, attribute);
       mapped.push_back(part.is_undefined() && !fallback.is_none() ? fallback : part);
     }
@@ -189,7 +191,8 @@ Value filter_map(Runtime& runtime, const Value& value, const Arguments& argument
   if (!filter) runtime.fail("there is no filter of this name");
   DepthGuard guard(runtime.meter());  // map('map', ...) nests
   Arguments rest{{arguments.positional.begin() + 1, arguments.positional.end()}, arguments.named};
-  for (const Value& item : runtime.iterate(value)->items) {
+  auto source = runtime.iterate(value);
+  for (const Value& item : source->items) {
     mapped.push_back(filter->call(runtime, item, rest));
   }
   return runtime.iterator(std::move(mapped));
@@ -220,7 +223,8 @@ Value filter_sum(Runtime& runtime, const Value& value, const Arguments& argument
   Value total = bound.get(1, int64_t{0});
   if (total.is_string()) runtime.fail("sum takes no strings; use join");
   Value attribute = bound.get(0, None{});
-  for (const Value& item : runtime.iterate(value)->items) {
+  auto source = runtime.iterate(value);
+  for (const Value& item : source->items) {
     total = runtime.binary(BinaryOp::add, total,
                            attribute.is_none() ? item : runtime.path(item, attribute));
   }
@@ -235,7 +239,8 @@ Value filter_sort(Runtime& runtime, const Value& value, const Arguments& argumen
   }
   KeyOf key_of(runtime, attribute, bound.get_bool(1, false));
   std::vector<Keyed> items;
-  for (const Value& item : runtime.iterate(value)->items) items.emplace_back(key_of(item), item);
+  auto source = runtime.iterate(value);
+  for (const Value& item : source->items) items.emplace_back(key_of(item), item);
   return runtime.list(sorted(runtime, std::move(items), bound.get_bool(0, false)));
 }
 
@@ -262,7 +267,8 @@ Value filter_unique(Runtime& runtime, const Value& value, const Arguments& argum
   KeyOf key_of(runtime, bound.get(1, None{}), bound.get_bool(0, false));
   auto seen = runtime.new_dict();
   std::vector<Value> kept;
-  for (const Value& item : runtime.iterate(value)->items) {
+  auto source = runtime.iterate(value);
+  for (const Value& item : source->items) {
     Value key = key_of(item);
     if (runtime.find(*seen, key)) continue;
     runtime.put(*seen, key, None{});
@@ -277,7 +283,8 @@ Value filter_batch(Runtime& runtime, const Value& value, const Arguments& argume
   if (size < 1) runtime.fail("batch needs a size of at least 1");
   if (bound.find(1)) runtime.fail_unsupported("batch with fill_with");
   std::vector<Value> batches, batch;
-  for (const Value& item : runtime.iterate(value)->items) {
+  auto source = runtime.iterate(value);
+  for (const Value& item : source->items) {
     if (static_cast<int64_t>(batch.size()) == size)
       batches.push_back(runtime.list(std::exchange(batch, {})));
     batch.push_back(item);

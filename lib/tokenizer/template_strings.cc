@@ -89,7 +89,7 @@ std::vector<Range> split_at_spaces(std::string_view text, int64_t max_splits) {
   while (pos < text.size()) {
     size_t end = pos;
     if (static_cast<int64_t>(words.size()) == max_splits) {
-      end = strip(text, Sides::right, {}).end;
+      end = text.size();
     } else {
       while (end < text.size() && !is_space_at(text, end)) end = next_code_point(text, end);
     }
@@ -106,7 +106,7 @@ std::vector<Range> split_at_spaces_from_right(std::string_view text, int64_t max
   while (end > 0) {
     size_t begin = end;
     if (static_cast<int64_t>(words.size()) == max_splits) {
-      begin = strip(text, Sides::left, {}).begin;
+      begin = 0;
     } else {
       while (begin > 0) {
         size_t previous = previous_code_point(text, begin);
