@@ -100,6 +100,7 @@ class LinearTest : public testing::TestWithParam<std::tuple<Isa, DType>> {
   DType dtype_ = std::get<1>(GetParam());
   std::mt19937_64 random_{test_seed()};
   ThreadPool pool_{2};
+  WeightMemory memory_;
 };
 
 // With f32 inputs each output is one chain of fused multiply-adds over the exact weights.
@@ -107,11 +108,11 @@ TEST_P(LinearTest, FloatInputsGiveTheBitsOfThePlainLoop) {
   for (Shape shape : kShapes) {
     shape.cols = is_plain(dtype_) ? shape.cols - 1 : fit_cols(dtype_, shape.cols);
     const RandomMatrix matrix(dtype_, shape.rows, shape.cols, random_);
-    const auto packed = pack_matrix(matrix.source(), isa_);
+    const auto packed = pack_matrix(matrix.source(), memory_);
     for (int num_rows : row_counts(shape)) {
       const std::vector<float> inputs = random_inputs(num_rows, shape.cols, random_);
-      const Outputs outputs =
-          multiply(pool_, isa_, *packed, inputs, 0, num_rows, Precision::f32_activations);
+      const Outputs outputs = multiply(pool_, isa_, *packed, inputs, 0, num_rows,
+                                       Precision::f32_activations);
       for (int64_t n = 0; n < shape.rows; ++n) {
         const std::vector<float> weights = matrix.row(n);
         for (int m = 0; m < num_rows; ++m) {
@@ -135,8 +136,7 @@ std::vector<float> rounded_inputs(const std::vector<float>& inputs) {
     float largest = 0;
     for (size_t i = 0; i < 32; ++i) largest = std::max(largest, std::fabs(inputs[block + i]));
     for (size_t i = 0; i < 32 && largest > 0; ++i) {
-      rounded[block + i] =
-          std::nearbyint(inputs[block + i] * (127 / largest)) * (largest / 127);
+      rounded[block + i] = std::nearbyint(inputs[block + i] * (127 / largest)) * (largest / 127);
     }
   }
   return rounded;
@@ -147,12 +147,12 @@ TEST_P(LinearTest, Int8InputsGiveTheProductOfTheRoundedInputs) {
   for (Shape shape : kShapes) {
     shape.cols = fit_cols(dtype_, shape.cols);
     const RandomMatrix matrix(dtype_, shape.rows, shape.cols, random_);
-    const auto packed = pack_matrix(matrix.source(), isa_);
+    const auto packed = pack_matrix(matrix.source(), memory_);
     for (int num_rows : row_counts(shape)) {
       const std::vector<float> inputs = random_inputs(num_rows, shape.cols, random_);
       const std::vector<float> rounded = rounded_inputs(inputs);
-      const Outputs outputs =
-          multiply(pool_, isa_, *packed, inputs, 0, num_rows, Precision::int8_activations);
+      const Outputs outputs = multiply(pool_, isa_, *packed, inputs, 0, num_rows,
+                                       Precision::int8_activations);
       for (int64_t n = 0; n < shape.rows; ++n) {
         const std::vector<float> weights = matrix.row(n);
         for (int m = 0; m < num_rows; ++m) {
@@ -176,13 +176,13 @@ TEST_P(LinearTest, Int8InputsGiveTheBitsOfTheScalarKernels) {
   for (Shape shape : kShapes) {
     shape.cols = fit_cols(dtype_, shape.cols);
     const RandomMatrix matrix(dtype_, shape.rows, shape.cols, random_);
-    const auto packed = pack_matrix(matrix.source(), isa_);
+    const auto packed = pack_matrix(matrix.source(), memory_);
     for (int num_rows : row_counts(shape)) {
       const std::vector<float> inputs = random_inputs(num_rows, shape.cols, random_);
-      const Outputs expected =
-          multiply(pool_, Isa::scalar, *packed, inputs, 0, num_rows, Precision::int8_activations);
-      const Outputs outputs =
-          multiply(pool_, isa_, *packed, inputs, 0, num_rows, Precision::int8_activations);
+      const Outputs expected = multiply(pool_, Isa::scalar, *packed, inputs, 0, num_rows,
+                                        Precision::int8_activations);
+      const Outputs outputs = multiply(pool_, isa_, *packed, inputs, 0, num_rows,
+                                       Precision::int8_activations);
       ASSERT_TRUE(same_bits(expected.values, outputs.values))
           << shape.rows << " x " << shape.cols << ", " << num_rows << " rows";
     }
@@ -192,15 +192,15 @@ TEST_P(LinearTest, Int8InputsGiveTheBitsOfTheScalarKernels) {
 TEST_P(LinearTest, ARowsBitsDependOnNeitherItsCompanyNorTheThreads) {
   const Shape shape = {200, fit_cols(dtype_, 640)};
   const RandomMatrix matrix(dtype_, shape.rows, shape.cols, random_);
-  const auto packed = pack_matrix(matrix.source(), isa_);
+  const auto packed = pack_matrix(matrix.source(), memory_);
   constexpr int kRows = 150;
   const std::vector<float> inputs = random_inputs(kRows, shape.cols, random_);
   for (Precision precision : {Precision::int8_activations, Precision::f32_activations}) {
     const Outputs all = multiply(pool_, isa_, *packed, inputs, 0, kRows, precision);
     for (int num_threads : {1, 3}) {
       ThreadPool pool(num_threads);
-      EXPECT_TRUE(same_bits(all.values,
-                            multiply(pool, isa_, *packed, inputs, 0, kRows, precision).values));
+      EXPECT_TRUE(
+          same_bits(all.values, multiply(pool, isa_, *packed, inputs, 0, kRows, precision).values));
       for (int num_rows : {1, 2, 3, 5, 6, 7, 13, 16, 17, 64, 65, 100}) {
         const int first = static_cast<int>(random_() % (kRows - num_rows + 1));
         const Outputs some = multiply(pool, isa_, *packed, inputs, first, num_rows, precision);
@@ -215,7 +215,7 @@ TEST_P(LinearTest, ARowsBitsDependOnNeitherItsCompanyNorTheThreads) {
 TEST_P(LinearTest, BiasIsAddedAndAddKeepsWhatWasThere) {
   const Shape shape = {37, fit_cols(dtype_, 96)};
   const RandomMatrix matrix(dtype_, shape.rows, shape.cols, random_);
-  const auto packed = pack_matrix(matrix.source(), isa_);
+  const auto packed = pack_matrix(matrix.source(), memory_);
   const std::vector<float> bias = random_inputs(1, shape.rows, random_);
   const std::vector<float> residual = random_inputs(9, shape.rows, random_);
   const std::vector<float> inputs = random_inputs(9, shape.cols, random_);
@@ -224,7 +224,8 @@ TEST_P(LinearTest, BiasIsAddedAndAddKeepsWhatWasThere) {
     LinearInput input(9, shape.cols, precision);
     input.assign(pool_, isa_, inputs.data(), shape.cols, 9, shape.cols);
     std::vector<float> stored(9 * shape.rows, kPoison), added = residual;
-    linear(pool_, isa_, *packed, input, bias.data(), LinearResult::store, stored.data(), shape.rows);
+    linear(pool_, isa_, *packed, input, bias.data(), LinearResult::store, stored.data(),
+           shape.rows);
     linear(pool_, isa_, *packed, input, bias.data(), LinearResult::add, added.data(), shape.rows);
     for (int m = 0; m < 9; ++m) {
       for (int64_t n = 0; n < shape.rows; ++n) {
@@ -240,8 +241,9 @@ TEST_P(LinearTest, SeveralMatricesInOneLoopGiveWhatEachGivesAlone) {
   const int64_t cols = fit_cols(dtype_, 576);
   const RandomMatrix q(dtype_, 576, cols, random_), k(dtype_, 192, cols, random_);
   const RandomMatrix v(DType::F16, 70, cols, random_);
-  const auto packed_q = pack_matrix(q.source(), isa_), packed_k = pack_matrix(k.source(), isa_);
-  const auto packed_v = pack_matrix(v.source(), isa_);
+  const auto packed_q = pack_matrix(q.source(), memory_),
+             packed_k = pack_matrix(k.source(), memory_);
+  const auto packed_v = pack_matrix(v.source(), memory_);
   for (int num_rows : {1, 4, 150}) {
     const std::vector<float> inputs = random_inputs(num_rows, cols, random_);
     LinearInput input(num_rows, cols, Precision::int8_activations);
@@ -268,7 +270,7 @@ TEST_P(LinearTest, SeveralMatricesInOneLoopGiveWhatEachGivesAlone) {
 TEST_P(LinearTest, InfinitiesAndNanReachTheirRowsOutputsOnly) {
   const Shape shape = {40, fit_cols(dtype_, 64)};
   const RandomMatrix matrix(dtype_, shape.rows, shape.cols, random_);
-  const auto packed = pack_matrix(matrix.source(), isa_);
+  const auto packed = pack_matrix(matrix.source(), memory_);
   std::vector<float> inputs = random_inputs(3, shape.cols, random_);
   inputs[3] = std::numeric_limits<float>::quiet_NaN();
   inputs[shape.cols + 40] = -std::numeric_limits<float>::infinity();
@@ -285,9 +287,9 @@ TEST_P(LinearTest, InfinitiesAndNanReachTheirRowsOutputsOnly) {
 TEST_P(LinearTest, TinyAndHugeInputsKeepTheirScale) {
   const Shape shape = {16, fit_cols(dtype_, 64)};
   const RandomMatrix matrix(dtype_, shape.rows, shape.cols, random_);
-  const auto packed = pack_matrix(matrix.source(), isa_);
+  const auto packed = pack_matrix(matrix.source(), memory_);
   std::vector<float> inputs(3 * shape.cols, 0.0f);
-  inputs[1] = 1e-42f;               // taken for zero with int8 inputs
+  inputs[1] = 1e-42f;  // taken for zero with int8 inputs
   inputs[shape.cols + 1] = 1e-20f;
   inputs[2 * shape.cols + 1] = 1e30f;
   const Outputs outputs = multiply(pool_, isa_, *packed, inputs, 0, 3, Precision::int8_activations);
@@ -300,7 +302,8 @@ TEST_P(LinearTest, TinyAndHugeInputsKeepTheirScale) {
 }
 
 INSTANTIATE_TEST_SUITE_P(, LinearTest,
-                         testing::Combine(testing::ValuesIn(kAllIsas), testing::ValuesIn(kAllDTypes)),
+                         testing::Combine(testing::ValuesIn(kAllIsas),
+                                          testing::ValuesIn(kAllDTypes)),
                          [](const auto& info) {
                            return std::string(isa_name(std::get<0>(info.param))) + "_" +
                                   dtype_name(std::get<1>(info.param));

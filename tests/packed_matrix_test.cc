@@ -14,6 +14,7 @@ namespace {
 class PackedMatrixTest : public testing::TestWithParam<DType> {
  protected:
   std::mt19937_64 random_{test_seed()};
+  WeightMemory memory_;
 };
 
 TEST_P(PackedMatrixTest, UnpackedRowsAreTheFilesValuesBitForBit) {
@@ -23,7 +24,7 @@ TEST_P(PackedMatrixTest, UnpackedRowsAreTheFilesValuesBitForBit) {
                                          ? 7
                                          : dtype_info(GetParam()).block_len);
       const RandomMatrix matrix(GetParam(), rows, cols, random_);
-      const auto packed = pack_matrix(matrix.source(), Isa::scalar);
+      const auto packed = pack_matrix(matrix.source(), memory_);
       EXPECT_EQ(packed->rows(), rows);
       EXPECT_EQ(packed->cols(), cols);
       EXPECT_EQ(packed->dtype(), GetParam());
@@ -57,7 +58,7 @@ TEST_P(PackedMatrixTest, PullsWholeGroupsAndNoMoreThanItsScratch) {
     next = first + n;
     whole.read_rows(first, n, dst);
   };
-  pack_matrix(source, Isa::scalar);
+  pack_matrix(source, memory_);
   EXPECT_EQ(next, 4000);
 }
 
@@ -66,7 +67,23 @@ TEST_P(PackedMatrixTest, AFailureOfTheSourceGoesToTheCaller) {
   source.read_rows = [](int64_t, int64_t, std::span<std::byte>) {
     throw std::runtime_error("no such rows");
   };
-  EXPECT_THROW(pack_matrix(source, Isa::scalar), std::runtime_error);
+  EXPECT_THROW(pack_matrix(source, memory_), std::runtime_error);
+}
+
+TEST(WeightMemoryTest, PiecesAreZeroAlignedApartAndOutliveTheirSource) {
+  std::vector<std::shared_ptr<std::byte>> pieces;
+  const uint64_t sizes[] = {1, 64, 1000, 3 << 20, 9 << 20, 7 << 20, 40 << 20, 31, 7 << 20, 5 << 20};
+  {
+    WeightMemory memory;
+    for (uint64_t size : sizes) pieces.push_back(memory.allocate(size));
+  }
+  for (size_t i = 0; i < pieces.size(); ++i) {
+    EXPECT_EQ(reinterpret_cast<uintptr_t>(pieces[i].get()) % 64, 0u);
+    std::byte any{};
+    for (uint64_t at = 0; at < sizes[i]; ++at) any |= pieces[i].get()[at];
+    EXPECT_EQ(any, std::byte{0}) << "piece " << i << " shares memory with another";
+    std::memset(pieces[i].get(), 0xff, sizes[i]);
+  }
 }
 
 INSTANTIATE_TEST_SUITE_P(, PackedMatrixTest, testing::ValuesIn(kAllDTypes),

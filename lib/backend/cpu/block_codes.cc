@@ -73,7 +73,8 @@ void split_q4_k(const uint8_t* src, BlockCodes& dst) {  // scale, min, factors 1
   split_paired_nibbles(src + 16, dst.codes);
 }
 
-void split_q5_k(const uint8_t* src, BlockCodes& dst) {  // scale, min, factors 12, high 32, nibbles 128
+void split_q5_k(const uint8_t* src,
+                BlockCodes& dst) {  // scale, min, factors 12, high 32, nibbles 128
   dst.scale = half_at(src);
   dst.min = half_at(src + 2) ^ kSignBit;
   split_factors(src + 4, dst);
@@ -100,9 +101,7 @@ void split_block(DType dtype, const std::byte* block, BlockCodes& dst) {
     case DType::F32:
     case DType::F16:
     case DType::BF16: break;
-    case DType::Q4_0:
-      dst.scale = half_at(src);
-      return split_nibbles(src + 2, dst.codes);
+    case DType::Q4_0: dst.scale = half_at(src); return split_nibbles(src + 2, dst.codes);
     case DType::Q4_1:
       dst.scale = half_at(src);
       dst.min = half_at(src + 2);

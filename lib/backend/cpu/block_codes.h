@@ -12,10 +12,10 @@ namespace kvi::cpu {
 
 // One block in the terms of packed_format.h.
 struct BlockCodes {
-  uint8_t codes[256];       // [block length]
-  uint16_t scale = 0;       // f16
-  uint16_t min = 0;         // f16; negated where the format subtracts it
-  int8_t factors[16];       // two levels: by scale_len columns
+  uint8_t codes[256];  // [block length]
+  uint16_t scale = 0;  // f16
+  uint16_t min = 0;    // f16; negated where the format subtracts it
+  int8_t factors[16];  // two levels: by scale_len columns
   int8_t min_factors[16];
 };
 

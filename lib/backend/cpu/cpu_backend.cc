@@ -27,7 +27,7 @@ class CpuBackend final : public Backend {
   const BackendInfo& info() const override { return info_; }
 
   std::unique_ptr<Matrix> load_matrix(const MatrixSource& source) override {
-    return pack_matrix(source, isa_);
+    return pack_matrix(source, weight_memory_);
   }
   std::unique_ptr<Vector> load_vector(std::span<const float> values) override {
     return std::make_unique<CpuVector>(values);
@@ -78,6 +78,7 @@ class CpuBackend final : public Backend {
 
  private:
   Isa isa_;
+  WeightMemory weight_memory_;
   BackendInfo info_;
 };
 

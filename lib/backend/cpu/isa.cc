@@ -39,9 +39,12 @@ Features probe() {
   const uint64_t states = bit(c1, 27) ? saved_states() : 0;
 
   constexpr uint64_t kAvxStates = 0x6, kAvx512States = 0xe6, kAmxStates = 0x60000;
-  if (!bit(c1, 28) || !bit(b7, 5)) features.avx2 = "no avx2 in CPUID";
-  else if (!bit(c1, 12) || !bit(c1, 29)) features.avx2 = "no fma or f16c in CPUID";
-  else if ((states & kAvxStates) != kAvxStates) features.avx2 = "the kernel does not save AVX state";
+  if (!bit(c1, 28) || !bit(b7, 5))
+    features.avx2 = "no avx2 in CPUID";
+  else if (!bit(c1, 12) || !bit(c1, 29))
+    features.avx2 = "no fma or f16c in CPUID";
+  else if ((states & kAvxStates) != kAvxStates)
+    features.avx2 = "the kernel does not save AVX state";
   if (*features.avx2) {
     features.avx_vnni = features.avx512_vnni = features.amx_int8 = features.avx2;
     return features;
@@ -54,10 +57,14 @@ Features probe() {
   } else if ((states & kAvx512States) != kAvx512States) {
     features.avx512_vnni = "the kernel does not save AVX-512 state";
   }
-  if (*features.avx512_vnni) features.amx_int8 = features.avx512_vnni;
-  else if (!bit(d7, 24) || !bit(d7, 25)) features.amx_int8 = "no amx_tile and amx_int8 in CPUID";
-  else if ((states & kAmxStates) != kAmxStates) features.amx_int8 = "the kernel does not save AMX state";
-  else if (!request_amx_permission()) features.amx_int8 = "the kernel refuses AMX to this process";
+  if (*features.avx512_vnni)
+    features.amx_int8 = features.avx512_vnni;
+  else if (!bit(d7, 24) || !bit(d7, 25))
+    features.amx_int8 = "no amx_tile and amx_int8 in CPUID";
+  else if ((states & kAmxStates) != kAmxStates)
+    features.amx_int8 = "the kernel does not save AMX state";
+  else if (!request_amx_permission())
+    features.amx_int8 = "the kernel refuses AMX to this process";
   return features;
 }
 

@@ -79,7 +79,8 @@ void LinearInput::assign(ThreadPool& pool, Isa isa, const float* rows, int64_t s
   state.rows = rows;
   state.stride = stride;
   // A row that is not whole blocks can only meet plain weights.
-  if (state.precision != Precision::int8_activations || cols % kBlockLen != 0 || num_rows == 0) return;
+  if (state.precision != Precision::int8_activations || cols % kBlockLen != 0 || num_rows == 0)
+    return;
   const LinearKernels& kernels = kernels_of(isa);
   state.split = split_rows(kernels, num_rows);
   const int64_t row_bytes = cols / kBlockLen * BlockFields::kRowBytes;
@@ -147,8 +148,8 @@ void run_piece(const LinearKernels& kernels, const LinearInput::State& input, co
   piece.group_bytes = shape.group_bytes;
   piece.scales_offset = shape.scales_offset;
   piece.num_groups = static_cast<int>(num_groups);
-  piece.num_outputs =
-      static_cast<int>(std::min(num_groups * kGroupRows, weight.rows() - first_output));
+  piece.num_outputs = static_cast<int>(
+      std::min(num_groups * kGroupRows, weight.rows() - first_output));
   piece.cols = weight.cols();
   piece.out = target.out + first_output;
   piece.out_stride = target.stride;
@@ -189,9 +190,9 @@ void linear(ThreadPool& pool, Isa isa, std::span<const LinearTarget> targets,
   for (size_t i = 0; i < targets.size(); ++i) {
     const PackedMatrix& weight = *static_cast<const PackedMatrix*>(targets[i].weight);
     KVI_CHECK(weight.cols() == state.cols);
-    cuts[i] = cut_target(kernels, state, weight,
-                         ceil_div(wanted_pieces * weight.shape().num_groups,
-                                  std::max<int64_t>(total_groups, 1)));
+    cuts[i] = cut_target(
+        kernels, state, weight,
+        ceil_div(wanted_pieces * weight.shape().num_groups, std::max<int64_t>(total_groups, 1)));
     num_pieces += cuts[i].num_pieces();
   }
   pool.run(num_pieces, [&](int64_t piece, int) {

@@ -11,13 +11,13 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/isa.h"
+#include "backend/cpu/weight_memory.h"
 #include "base/thread_pool.h"
 
 namespace kvi::cpu {
 
-class PackedMatrix;  // : public Matrix; see packed_matrix.h
-
-std::unique_ptr<Matrix> pack_matrix(const MatrixSource& source, Isa isa);
+// Repacks into memory; the same arrangement serves every instruction set.
+std::unique_ptr<Matrix> pack_matrix(const MatrixSource& source, WeightMemory& memory);
 uint64_t packed_bytes(DType dtype, int64_t rows, int64_t cols);
 uint64_t packing_scratch_bytes(DType dtype, int64_t rows, int64_t cols);
 
@@ -34,7 +34,8 @@ class LinearInput {
 
   // rows: [num_rows] of cols values, stride values apart. Quantizes in parallel. The f32 rows are not
   // copied: they must stay as they are while products read this input.
-  void assign(ThreadPool& pool, Isa isa, const float* rows, int64_t stride, int num_rows, int64_t cols);
+  void assign(ThreadPool& pool, Isa isa, const float* rows, int64_t stride, int num_rows,
+              int64_t cols);
 
   struct State;
   const State& state() const { return *state_; }
@@ -60,6 +61,7 @@ struct LinearTarget {
   float* out;
   int64_t stride;
 };
-void linear(ThreadPool& pool, Isa isa, std::span<const LinearTarget> targets, const LinearInput& input);
+void linear(ThreadPool& pool, Isa isa, std::span<const LinearTarget> targets,
+            const LinearInput& input);
 
 }  // namespace kvi::cpu

@@ -40,7 +40,8 @@ struct Avx2Base {
     return to_float(_mm256_cvtepi8_epi32(load_8_bytes(at)));
   }
   static KVI_INLINE F load_low_nibbles(const std::byte* at) {
-    return to_float(_mm256_and_si256(_mm256_cvtepu8_epi32(load_8_bytes(at)), _mm256_set1_epi32(15)));
+    return to_float(
+        _mm256_and_si256(_mm256_cvtepu8_epi32(load_8_bytes(at)), _mm256_set1_epi32(15)));
   }
   static KVI_INLINE F load_high_nibbles(const std::byte* at) {
     return to_float(_mm256_srli_epi32(_mm256_cvtepu8_epi32(load_8_bytes(at)), 4));

@@ -38,7 +38,8 @@ struct Avx512 {
     return to_float(_mm512_cvtepi8_epi32(load_16_bytes(at)));
   }
   static KVI_INLINE F load_low_nibbles(const std::byte* at) {
-    return to_float(_mm512_and_si512(_mm512_cvtepu8_epi32(load_16_bytes(at)), _mm512_set1_epi32(15)));
+    return to_float(
+        _mm512_and_si512(_mm512_cvtepu8_epi32(load_16_bytes(at)), _mm512_set1_epi32(15)));
   }
   static KVI_INLINE F load_high_nibbles(const std::byte* at) {
     return to_float(_mm512_srli_epi32(_mm512_cvtepu8_epi32(load_16_bytes(at)), 4));

@@ -15,13 +15,13 @@ namespace kvi::cpu {
 // Quantized input rows lie in panels of a few rows, so that a kernel walks one stream. Per block of 32
 // columns a panel of n rows holds: int8 values [n][32], then the fields below [n] each, f32 or int32.
 struct BlockFields {
-  static constexpr int kScale = 0;                            // f32: value = scale * int8
-  static constexpr int kNegatedSum = 1;                       // int32: -(sum of the int8 values)
-  static constexpr int kNegatedHalfSums = 2;                  // of columns 0-15, of 16-31
-  static constexpr int kScaledSum = 4;                        // f32: scale * sum
+  static constexpr int kScale = 0;            // f32: value = scale * int8
+  static constexpr int kNegatedSum = 1;       // int32: -(sum of the int8 values)
+  static constexpr int kNegatedHalfSums = 2;  // of columns 0-15, of 16-31
+  static constexpr int kScaledSum = 4;        // f32: scale * sum
   static constexpr int kScaledHalfSums = 5;
   static constexpr int kNumFields = 7;
-  static constexpr int kRowBytes = 32 + kNumFields * 4;       // of one row in one block
+  static constexpr int kRowBytes = 32 + kNumFields * 4;  // of one row in one block
 };
 
 // num_rows rows in the fewest panels of at most panel_len, as equal as can be.
@@ -52,16 +52,16 @@ struct LinearPiece {
   int64_t row_stride = 0;
   int first_row = 0, last_row = 0;
 
-  float* out = nullptr;         // of input row 0 and the first group's first row
+  float* out = nullptr;  // of input row 0 and the first group's first row
   int64_t out_stride = 0;
   const float* bias = nullptr;  // of the first group's first row
   bool add = false;             // to what out holds
 };
 
 struct LinearKernels {
-  int panel_len;       // rows of a panel at most,
-  int wide_panel_len;  // where there are at least this many rows
-  int groups_per_tile; // of multiply_codes: pieces should be whole tiles
+  int panel_len;        // rows of a panel at most,
+  int wide_panel_len;   // where there are at least this many rows
+  int groups_per_tile;  // of multiply_codes: pieces should be whole tiles
 
   // One panel: num_rows rows of cols (a multiple of 32) values.
   void (*quantize_panel)(const float* rows, int64_t stride, int num_rows, int64_t cols,

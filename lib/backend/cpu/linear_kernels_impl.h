@@ -82,8 +82,8 @@ template <typename Ops, PackedFormat format, int j>
 KVI_INLINE typename Ops::I load_codes(const std::byte* block) {
   typename Ops::I codes = load_plane<Ops, format.low_bits, j, 0>(block);
   if constexpr (format.high_bits > 0) {
-    codes = Ops::or_bits(codes, load_plane<Ops, format.high_bits, j, format.low_bits>(
-                                    block + format.low_bits * 64));
+    codes = Ops::or_bits(
+        codes, load_plane<Ops, format.high_bits, j, format.low_bits>(block + format.low_bits * 64));
   }
   return codes;
 }
@@ -115,8 +115,8 @@ KVI_INLINE Scales<Ops> load_scales(const Scales<Ops>& of_unit, const std::byte* 
     } else {
       scales.scale = Ops::mul(of_unit.scale, Ops::load_i8(factors));
       if constexpr (format.has_min) {
-        scales.min = Ops::mul(
-            of_unit.min, Ops::load_i8(factors + format.min_factors_offset() - format.factors_offset()));
+        scales.min = Ops::mul(of_unit.min, Ops::load_i8(factors + format.min_factors_offset() -
+                                                        format.factors_offset()));
       }
     }
   }
@@ -156,7 +156,8 @@ void quantize_panel(const float* rows, int64_t stride, int num_rows, int64_t col
     std::byte* fields = panel + num_rows * kBlockLen;
     for (int row = 0; row < num_rows; ++row) {
       const float* src = rows + row * stride + col;
-      uint32_t largest_bits = 0;  // as integers: floats of one sign sort as their bits do, NaN on top
+      uint32_t largest_bits =
+          0;  // as integers: floats of one sign sort as their bits do, NaN on top
       for (int i = 0; i < kBlockLen; ++i) {
         const uint32_t magnitude = read_as<uint32_t>(src + i) & 0x7fffffff;
         largest_bits = magnitude > largest_bits ? magnitude : largest_bits;
@@ -184,11 +185,20 @@ void quantize_panel(const float* rows, int64_t stride, int num_rows, int64_t col
                                scale * static_cast<float>(half_sums[1])};
       __builtin_memcpy(fields + (BlockFields::kScale * num_rows + row) * 4, &scale, 4);
       for (int i = 0; i < 3; ++i) {
-        __builtin_memcpy(fields + ((BlockFields::kNegatedSum + i) * num_rows + row) * 4, &negated[i], 4);
-        __builtin_memcpy(fields + ((BlockFields::kScaledSum + i) * num_rows + row) * 4, &scaled[i], 4);
+        __builtin_memcpy(fields + ((BlockFields::kNegatedSum + i) * num_rows + row) * 4,
+                         &negated[i], 4);
+        __builtin_memcpy(fields + ((BlockFields::kScaledSum + i) * num_rows + row) * 4, &scaled[i],
+                         4);
       }
     }
   }
+}
+
+// Asks for a block of codes, and the scales of a short unit, to be brought into the cache.
+template <PackedFormat format>
+KVI_INLINE void prefetch_block(const std::byte* codes, const std::byte* scales) {
+  for (int line = 0; line < format.block_bytes(); line += 64) __builtin_prefetch(codes + line);
+  if constexpr (!format.two_levels) __builtin_prefetch(scales);
 }
 
 // V vectors of weights times a panel of R rows. Per output one accumulator walks the runs of equal
@@ -200,7 +210,8 @@ void multiply_tile(const LinearPiece& piece, int vector, int panel_index) {
   constexpr int kRunsPerBlock = kBlockLen / format.scale_len;
   constexpr int kVectorsPerRun = 8 / kRunsPerBlock;
   constexpr int kBlocksPerUnit = format.unit_len() / kBlockLen;
-  constexpr bool kSubtractZero = format.zero_point != 0 && !(format.low_bits == 8 && Ops::kSignedDot8);
+  constexpr bool kSubtractZero = format.zero_point != 0 &&
+                                 !(format.low_bits == 8 && Ops::kSignedDot8);
 
   const int first_row = piece.split.first_row(panel_index);
   const int64_t num_blocks = piece.cols / kBlockLen;
@@ -214,6 +225,11 @@ void multiply_tile(const LinearPiece& piece, int vector, int panel_index) {
     scales[v.value] = place.scales;
     lanes[v.value] = place.lane;
   });
+
+  // The first panel brings in the weights of the next vectors, which memory delivers while these are
+  // multiplied. Only a single row of whole bytes leaves no time for it: there the hardware does better.
+  const bool prefetches = (R > 1 || format.code_bits() < 8) && panel_index == piece.first_panel;
+  const int64_t prefetch_bytes = prefetches ? V * Ops::kLanes * piece.group_bytes / kGroupRows : 0;
 
   F sums[R][V];
   unroll<R>(KVI_UNROLL(r) { unroll<V>(KVI_UNROLL(v) { sums[r.value][v.value] = Ops::zero(); }); });
@@ -253,14 +269,13 @@ void multiply_tile(const LinearPiece& piece, int vector, int panel_index) {
           });
         });
         unroll<V>(KVI_UNROLL(v) {
-          const Scales<Ops> scale =
-              load_scales<Ops, format>(of_unit[v.value], scales[v.value], lanes[v.value],
-                                       block * kRunsPerBlock + kRun);
+          const Scales<Ops> scale = load_scales<Ops, format>(
+              of_unit[v.value], scales[v.value], lanes[v.value], block * kRunsPerBlock + kRun);
           unroll<R>(KVI_UNROLL(r) {
             const F input_scale = Ops::broadcast(fields + (BlockFields::kScale * R + r.value) * 4);
             F& sum = sums[r.value][v.value];
-            sum = Ops::fma(Ops::to_float(dots[r.value][v.value]), Ops::mul(scale.scale, input_scale),
-                           sum);
+            sum = Ops::fma(Ops::to_float(dots[r.value][v.value]),
+                           Ops::mul(scale.scale, input_scale), sum);
             if constexpr (format.has_min) {
               constexpr int kField = BlockFields::kScaledSum + kSumField;
               sum = Ops::fma(scale.min, Ops::broadcast(fields + (kField * R + r.value) * 4), sum);
@@ -268,6 +283,11 @@ void multiply_tile(const LinearPiece& piece, int vector, int panel_index) {
           });
         });
       });
+      if (prefetch_bytes != 0) {
+        unroll<V>(KVI_UNROLL(v) {
+          prefetch_block<format>(codes[v.value] + prefetch_bytes, scales[v.value] + prefetch_bytes);
+        });
+      }
       unroll<V>(KVI_UNROLL(v) { codes[v.value] += format.block_bytes(); });
       panel += R * BlockFields::kRowBytes;
     }
@@ -330,10 +350,11 @@ KVI_INLINE void for_quantized_type(DType dtype, const Body& body) {
 
 template <typename Ops>
 void multiply_codes(DType dtype, const LinearPiece& piece) {
-  for_quantized_type(dtype, KVI_UNROLL(type) {
-    constexpr PackedFormat kFormat = packed_format(static_cast<DType>(decltype(type)::value));
-    multiply_format<Ops, kFormat>(piece);
-  });
+  for_quantized_type(
+      dtype, KVI_UNROLL(type) {
+        constexpr PackedFormat kFormat = packed_format(static_cast<DType>(decltype(type)::value));
+        multiply_format<Ops, kFormat>(piece);
+      });
 }
 
 // ---- f32 inputs ----
@@ -346,7 +367,8 @@ using ExpandedWeights = float[kExpandedCols][kExpandedRows];
 
 // Columns [first, last) of one vector of rows; they lie in whole blocks.
 template <typename Ops, PackedFormat format>
-KVI_INLINE void expand_codes(const VectorPlace<Ops>& place, int64_t first, int64_t last, float* dst) {
+KVI_INLINE void expand_codes(const VectorPlace<Ops>& place, int64_t first, int64_t last,
+                             float* dst) {
   for (int64_t block = first / kBlockLen; block < last / kBlockLen; ++block) {
     constexpr int kBlocksPerUnit = format.unit_len() / kBlockLen;
     constexpr int kRunsPerBlock = kBlockLen / format.scale_len;
@@ -360,8 +382,8 @@ KVI_INLINE void expand_codes(const VectorPlace<Ops>& place, int64_t first, int64
       const typename Ops::I words = load_codes<Ops, format, decltype(j)::value>(codes);
       unroll<4>(KVI_UNROLL(byte) {
         // The product is exact (at most 24 bits), so fused or not, there is one rounding.
-        const typename Ops::F code = Ops::to_float(Ops::template shifted_code<byte.value * 8>(
-            words, format.zero_point));
+        const typename Ops::F code = Ops::to_float(
+            Ops::template shifted_code<byte.value * 8>(words, format.zero_point));
         typename Ops::F value = Ops::mul(scale.scale, code);
         if constexpr (format.has_min) value = Ops::add(value, scale.min);
         Ops::store(dst + (j.value * 4 + byte.value) * kExpandedRows, value);
@@ -389,10 +411,11 @@ KVI_INLINE void expand_vector(DType dtype, const LinearPiece& piece, int vector,
       Ops::store(dst, Ops::load_bf16(group + (col * kGroupRows + place.lane) * 2));
     }
   } else {
-    for_quantized_type(dtype, KVI_UNROLL(type) {
-      constexpr PackedFormat kFormat = packed_format(static_cast<DType>(decltype(type)::value));
-      expand_codes<Ops, kFormat>(place, first, last, dst);
-    });
+    for_quantized_type(
+        dtype, KVI_UNROLL(type) {
+          constexpr PackedFormat kFormat = packed_format(static_cast<DType>(decltype(type)::value));
+          expand_codes<Ops, kFormat>(place, first, last, dst);
+        });
   }
 }
 
@@ -448,8 +471,8 @@ void multiply_floats(DType dtype, const LinearPiece& piece) {
   alignas(64) float sums[kFloatRows][kExpandedRows];
   const int num_rows = piece.last_row - piece.first_row;
   for (int group = 0; group < piece.num_groups; group += kFloatGroups) {
-    const int num_groups =
-        piece.num_groups - group < kFloatGroups ? piece.num_groups - group : kFloatGroups;
+    const int num_groups = piece.num_groups - group < kFloatGroups ? piece.num_groups - group
+                                                                   : kFloatGroups;
     const int num_vectors = num_groups * kVectorsPerGroup;
     __builtin_memset(sums, 0, sizeof(float) * kExpandedRows * num_rows);
     if (num_groups < kFloatGroups) __builtin_memset(weights, 0, sizeof weights);

@@ -83,9 +83,8 @@ struct Scalar {
   }
   template <int shift>  // one code of each word, less the zero point
   static I shifted_code(I words, int zero_point) {
-    return make<I>([&](int i) {
-      return (words.lane[i] >> shift & 255) - static_cast<uint32_t>(zero_point);
-    });
+    return make<I>(
+        [&](int i) { return (words.lane[i] >> shift & 255) - static_cast<uint32_t>(zero_point); });
   }
   template <int code_bits>
   static I dot(I sum, I codes, I inputs) {

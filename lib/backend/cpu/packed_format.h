@@ -59,13 +59,15 @@ constexpr PackedFormat packed_format(DType dtype) {
     case DType::Q5_1: return {.low_bits = 4, .high_bits = 1, .has_min = true};
     case DType::Q8_0: return {.low_bits = 8, .zero_point = 128};
     case DType::Q2_K:
-      return {.low_bits = 2, .scale_len = 16, .has_min = true, .two_levels = true,
+      return {.low_bits = 2,
+              .scale_len = 16,
+              .has_min = true,
+              .two_levels = true,
               .joint_factors = true};
     case DType::Q3_K:
       return {.low_bits = 2, .high_bits = 1, .zero_point = 4, .scale_len = 16, .two_levels = true};
     case DType::Q4_K: return {.low_bits = 4, .has_min = true, .two_levels = true};
-    case DType::Q5_K:
-      return {.low_bits = 4, .high_bits = 1, .has_min = true, .two_levels = true};
+    case DType::Q5_K: return {.low_bits = 4, .high_bits = 1, .has_min = true, .two_levels = true};
     case DType::Q6_K:
       return {.low_bits = 4, .high_bits = 2, .zero_point = 32, .scale_len = 16, .two_levels = true};
   }

@@ -1,47 +1,29 @@
 #include "backend/cpu/packed_matrix.h"
 
-#include <sys/mman.h>
-
 #include <algorithm>
-#include <cstdlib>
 #include <cstring>
 #include <vector>
 
 #include "backend/cpu/block_codes.h"
 #include "backend/cpu/linear.h"
 #include "base/error.h"
-#include "base/text.h"
 #include "tensor/half.h"
 
 namespace kvi::cpu {
 namespace {
 
-constexpr int64_t kHugePage = int64_t{2} << 20;
-constexpr int64_t kReadBytes = int64_t{1} << 20;  // pulled from the source at a time, where rows allow
+constexpr int64_t kReadBytes = int64_t{1}
+                               << 20;  // pulled from the source at a time, where rows allow
 
-int64_t round_up(int64_t value, int64_t multiple) { return (value + multiple - 1) / multiple * multiple; }
+int64_t round_up(int64_t value, int64_t multiple) {
+  return (value + multiple - 1) / multiple * multiple;
+}
 
 // Rows pulled at a time: whole groups.
 int64_t rows_per_read(DType dtype, int64_t rows, int64_t cols) {
   const int64_t row = std::max<int64_t>(1, static_cast<int64_t>(row_bytes(dtype, cols)));
   const int64_t wanted = std::max<int64_t>(kReadBytes / row / kGroupRows, 1) * kGroupRows;
   return std::min(wanted, rows);
-}
-
-std::byte* allocate(int64_t num_bytes) {
-  void* memory = nullptr;
-  const bool huge = num_bytes >= 2 * kHugePage;
-  const size_t alignment = huge ? kHugePage : 64;
-  if (posix_memalign(&memory, alignment, static_cast<size_t>(std::max<int64_t>(num_bytes, 64))) != 0) {
-    throw Error(Status::OUT_OF_MEMORY,
-                concat("no memory for a weight matrix of ",
-                       format_bytes(static_cast<uint64_t>(num_bytes)),
-                       "; free some, or use a smaller model"))
-        .amounts(static_cast<uint64_t>(num_bytes), 0);
-  }
-  // Fewer TLB misses; only a hint, so a refusal changes nothing.
-  if (huge) madvise(memory, static_cast<size_t>(num_bytes), MADV_HUGEPAGE);
-  return static_cast<std::byte*>(memory);
 }
 
 void or_word(std::byte* at, uint32_t bits) {
@@ -98,14 +80,16 @@ void unpack_codes(const PackedFormat& format, const std::byte* block, int row, u
   }
 }
 
-void pack_unit_scales(const PackedFormat& format, const BlockCodes& block, int row, std::byte* unit) {
+void pack_unit_scales(const PackedFormat& format, const BlockCodes& block, int row,
+                      std::byte* unit) {
   std::memcpy(unit + row * 2, &block.scale, 2);
   if (format.has_min) std::memcpy(unit + format.min_offset() + row * 2, &block.min, 2);
   for (int i = 0; i < format.factors_per_unit(); ++i) {
     const int joint = format.joint_factors ? block.min_factors[i] << 4 : 0;
     unit[format.factors_offset() + i * 16 + row] = static_cast<std::byte>(block.factors[i] | joint);
     if (format.has_min && !format.joint_factors) {
-      unit[format.min_factors_offset() + i * 16 + row] = static_cast<std::byte>(block.min_factors[i]);
+      unit[format.min_factors_offset() + i * 16 + row] = static_cast<std::byte>(
+          block.min_factors[i]);
     }
   }
 }
@@ -130,7 +114,8 @@ void pack_row(DType dtype, int64_t cols, const std::byte* src, int row, std::byt
   }
 }
 
-void pack_plain_row(int element_bytes, int64_t cols, const std::byte* src, int row, std::byte* group) {
+void pack_plain_row(int element_bytes, int64_t cols, const std::byte* src, int row,
+                    std::byte* group) {
   for (int64_t col = 0; col < cols; ++col) {
     std::memcpy(group + (col * kGroupRows + row) * element_bytes, src + col * element_bytes,
                 static_cast<size_t>(element_bytes));
@@ -171,14 +156,12 @@ PackedShape packed_shape(DType dtype, int64_t rows, int64_t cols) {
   return shape;
 }
 
-void PackedMatrix::Free::operator()(std::byte* memory) const { std::free(memory); }
-
-PackedMatrix::PackedMatrix(const MatrixSource& source)
+PackedMatrix::PackedMatrix(const MatrixSource& source, WeightMemory& memory)
     : dtype_(source.dtype),
       rows_(source.rows),
       cols_(source.cols),
       shape_(packed_shape(dtype_, rows_, cols_)),
-      memory_(allocate(shape_.size_bytes())) {
+      memory_(memory.allocate(size_bytes())) {
   const bool plain = packed_format(dtype_).is_plain();
   const int64_t source_row_bytes = static_cast<int64_t>(row_bytes(dtype_, cols_));
   const int64_t step = rows_per_read(dtype_, rows_, cols_);
@@ -190,7 +173,6 @@ PackedMatrix::PackedMatrix(const MatrixSource& source)
       const int64_t row = first + i;
       const int lane = static_cast<int>(row % kGroupRows);
       std::byte* group = memory_.get() + row / kGroupRows * shape_.group_bytes;
-      if (lane == 0) std::memset(group, 0, static_cast<size_t>(shape_.group_bytes));
       const std::byte* src = stored.data() + i * source_row_bytes;
       if (plain) {
         pack_plain_row(dtype_info(dtype_).block_bytes, cols_, src, lane, group);
@@ -243,8 +225,8 @@ void PackedMatrix::unpack_row(int64_t row, float* dst) const {
   }
 }
 
-std::unique_ptr<Matrix> pack_matrix(const MatrixSource& source, Isa) {
-  return std::make_unique<PackedMatrix>(source);
+std::unique_ptr<Matrix> pack_matrix(const MatrixSource& source, WeightMemory& memory) {
+  return std::make_unique<PackedMatrix>(source, memory);
 }
 
 uint64_t packed_bytes(DType dtype, int64_t rows, int64_t cols) {

@@ -1,4 +1,4 @@
-// A weight matrix repacked for the CPU kernels (see packed_format.h). Owns its memory.
+// A weight matrix repacked for the CPU kernels (see packed_format.h).
 //
 // Immutable after packing; shared by threads.
 #pragma once
@@ -9,6 +9,7 @@
 
 #include "backend/backend.h"
 #include "backend/cpu/packed_format.h"
+#include "backend/cpu/weight_memory.h"
 
 namespace kvi::cpu {
 
@@ -26,7 +27,7 @@ PackedShape packed_shape(DType dtype, int64_t rows, int64_t cols);
 class PackedMatrix final : public Matrix {
  public:
   // Pulls the rows and packs them. Throws OUT_OF_MEMORY, and whatever the source throws.
-  explicit PackedMatrix(const MatrixSource& source);
+  PackedMatrix(const MatrixSource& source, WeightMemory& memory);
 
   int64_t rows() const override { return rows_; }
   int64_t cols() const override { return cols_; }
@@ -39,14 +40,10 @@ class PackedMatrix final : public Matrix {
   void unpack_row(int64_t row, float* dst) const;
 
  private:
-  struct Free {
-    void operator()(std::byte* memory) const;
-  };
-
   DType dtype_;
   int64_t rows_, cols_;
   PackedShape shape_;
-  std::unique_ptr<std::byte, Free> memory_;
+  std::shared_ptr<std::byte> memory_;
 };
 
 }  // namespace kvi::cpu
