@@ -1,0 +1,198 @@
+#include "cache/cache_manager.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <cstring>
+#include <map>
+#include <random>
+
+#include "base/error.h"
+#include "support/seed.h"
+
+namespace kvi {
+namespace {
+
+constexpr int kPageLen = 16;
+
+PageLayout layout_of_bytes(uint64_t page_bytes) {
+  PageLayout layout;
+  layout.page_len = kPageLen;
+  layout.page_bytes = page_bytes;
+  return layout;
+}
+
+CacheManager make_cache(std::vector<LayerGroup> groups, uint64_t budget) {
+  return CacheManager(std::move(groups), budget, reserve_host_memory);
+}
+
+void compute(CacheManager& cache, SequencePages& sequence, int count) {
+  std::vector<PageCopy> copies;
+  ASSERT_TRUE(cache.reserve(sequence, count, copies));
+  cache.commit(sequence, count);
+}
+
+TEST(CacheManagerTest, BudgetBelowOnePageOfEachGroupIsRefused) {
+  try {
+    make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(8192), 32}}, 12287);
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.status(), Status::EXHAUSTED);
+    EXPECT_EQ(error.needed(), 12288u);
+    EXPECT_EQ(error.available(), 12287u);
+  }
+  make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(8192), 32}}, 12288);
+}
+
+TEST(CacheManagerTest, BudgetIsNeverPassed) {
+  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}}, 4 * 4096);
+  SequencePages a = cache.make_sequence(), b = cache.make_sequence();
+  compute(cache, a, 3 * kPageLen);
+  std::vector<PageCopy> copies;
+  EXPECT_FALSE(cache.reserve(b, kPageLen + 1, copies));
+  EXPECT_EQ(b.tables[0].size(), 0u);
+  EXPECT_TRUE(cache.reserve(b, kPageLen, copies));
+  EXPECT_EQ(cache.used_bytes(), cache.budget_bytes());
+  cache.release(a);
+  cache.release(b);
+  EXPECT_EQ(cache.used_bytes(), 0u);
+  EXPECT_EQ(cache.peak_bytes(), 4u * 4096);
+  cache.check_invariants();
+}
+
+TEST(CacheManagerTest, WriterIntoASharedTailGetsACopy) {
+  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}}, 64 * 4096);
+  SequencePages parent = cache.make_sequence();
+  compute(cache, parent, kPageLen + 5);
+  std::memset(cache.pages(0) + parent.tables[0][1] * 4096, 7, 4096);
+  SequencePages child = cache.fork(parent);
+  EXPECT_EQ(cache.used_bytes(), 2u * 4096);
+
+  std::vector<PageCopy> copies;
+  ASSERT_TRUE(cache.reserve(child, 1, copies));
+  ASSERT_EQ(copies.size(), 1u);
+  EXPECT_EQ(copies[0].from, parent.tables[0][1]);
+  EXPECT_EQ(copies[0].to, child.tables[0][1]);
+  EXPECT_NE(copies[0].to, copies[0].from);
+  EXPECT_EQ(child.tables[0][0], parent.tables[0][0]);
+
+  copies.clear();
+  ASSERT_TRUE(cache.reserve(parent, 1, copies));  // the only holder now: it writes in place
+  EXPECT_TRUE(copies.empty());
+  cache.release(parent);
+  cache.release(child);
+  cache.check_invariants();
+}
+
+TEST(CacheManagerTest, PagesOutsideTheWindowAreGivenBack) {
+  const int window = 40;
+  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(4096), window}}, 1000 * 4096);
+  SequencePages sequence = cache.make_sequence();
+  for (int n = 1; n <= 400; ++n) {
+    compute(cache, sequence, 1);
+    // The window of the last computed position, j > n - 1 - window, is all there, and nothing more.
+    const int first_visible = std::max(0, n - window);
+    EXPECT_EQ(sequence.first_held[1], first_visible / kPageLen);
+    for (int page = 0; page < static_cast<int>(sequence.tables[1].size()); ++page) {
+      EXPECT_EQ(sequence.tables[1][page] == kNoPage, page < first_visible / kPageLen);
+    }
+  }
+  EXPECT_LE(cache.used_bytes(), (25 + 4) * 4096u);
+  cache.release(sequence);
+  EXPECT_EQ(cache.used_bytes(), 0u);
+}
+
+TEST(CacheManagerTest, TruncationBehindTheWindowStartsAnew) {
+  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(4096), 32}}, 1000 * 4096);
+  SequencePages sequence = cache.make_sequence();
+  compute(cache, sequence, 200);
+  cache.truncate(sequence, 199);
+  EXPECT_EQ(sequence.num_tokens, 199);
+  cache.truncate(sequence, 100);
+  EXPECT_EQ(sequence.num_tokens, 0);
+  EXPECT_EQ(cache.used_bytes(), 0u);
+}
+
+TEST(CacheManagerTest, MemoryOfFreePagesMovesBetweenGroups) {
+  CacheManager cache = make_cache({{layout_of_bytes(8192), 0}, {layout_of_bytes(4096), 16}}, 10 * 8192);
+  SequencePages a = cache.make_sequence();
+  compute(cache, a, 4 * kPageLen);
+  cache.release(a);
+  EXPECT_GT(cache.resident_bytes(), 0u);
+  SequencePages b = cache.make_sequence();
+  compute(cache, b, 6 * kPageLen);
+  cache.check_invariants();  // resident memory stays within the budget
+  std::memset(cache.pages(0) + b.tables[0].back() * 8192, 1, 8192);
+}
+
+// Random operations against a model that keeps every page's content by hand.
+TEST(CacheManagerTest, EverySequenceReadsWhatItWrote) {
+  std::mt19937_64 random(test_seed());
+  const int window = 50;
+  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(8192), window}}, 60 * 4096);
+  struct Naive {
+    SequencePages pages;
+    std::vector<int> values;  // by position
+  };
+  std::vector<Naive> sequences;
+  auto slot = [&](const SequencePages& pages, int group, int position) {
+    const PageId page = pages.tables[group][position / kPageLen];
+    EXPECT_NE(page, kNoPage);
+    return reinterpret_cast<int*>(cache.pages(group) +
+                                  page * static_cast<int64_t>(cache.groups()[group].layout.page_bytes)) +
+           position % kPageLen;
+  };
+  int next_value = 1, refused = 0;
+  for (int step = 0; step < 20000; ++step) {
+    const int choice = static_cast<int>(random() % 10);
+    if (sequences.empty() || choice == 0) {
+      if (sequences.size() < 12) sequences.push_back({cache.make_sequence(), {}});
+      continue;
+    }
+    Naive& chosen = sequences[random() % sequences.size()];
+    if (choice <= 6) {
+      const int count = 1 + static_cast<int>(random() % 40);
+      std::vector<PageCopy> copies;
+      if (!cache.reserve(chosen.pages, count, copies)) {
+        ++refused;
+        continue;
+      }
+      for (const PageCopy& copy : copies) {
+        const uint64_t bytes = cache.groups()[copy.group].layout.page_bytes;
+        std::memcpy(cache.pages(copy.group) + copy.to * bytes, cache.pages(copy.group) + copy.from * bytes, bytes);
+      }
+      const int written = random() % 8 == 0 ? 0 : count;  // a step that failed leaves its reservation
+      for (int i = 0; i < written; ++i) {
+        const int position = chosen.pages.num_tokens + i;
+        for (int g : {0, 1}) *slot(chosen.pages, g, position) = next_value;
+        chosen.values.push_back(next_value++);
+      }
+      if (written > 0) cache.commit(chosen.pages, written);
+    } else if (choice == 7) {
+      cache.truncate(chosen.pages, static_cast<int>(random() % (chosen.values.size() + 1)));
+      chosen.values.resize(chosen.pages.num_tokens);
+    } else if (choice == 8 && sequences.size() < 12) {
+      Naive copy{cache.fork(chosen.pages), chosen.values};
+      sequences.push_back(std::move(copy));
+    } else if (choice == 9) {
+      cache.release(chosen.pages);
+      std::swap(chosen, sequences.back());
+      sequences.pop_back();
+    }
+    cache.check_invariants();
+    for (const Naive& naive : sequences) {
+      const int n = naive.pages.num_tokens;
+      ASSERT_EQ(n, static_cast<int>(naive.values.size()));
+      for (int position = 0; position < n; ++position) {
+        ASSERT_EQ(*slot(naive.pages, 0, position), naive.values[position]) << "step " << step;
+        if (position > n - window) {  // what the next position sees
+          ASSERT_EQ(*slot(naive.pages, 1, position), naive.values[position]) << "step " << step;
+        }
+      }
+    }
+  }
+  EXPECT_GT(refused, 100);  // the budget was tight enough to matter
+}
+
+}  // namespace
+}  // namespace kvi

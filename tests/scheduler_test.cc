@@ -1,0 +1,138 @@
+#include "sched/scheduler.h"
+
+#include <gtest/gtest.h>
+
+namespace kvi {
+namespace {
+
+constexpr int kPageLen = 16;
+constexpr uint64_t kPageBytes = 4096;
+
+class SchedulerTest : public testing::Test {
+ protected:
+  explicit SchedulerTest(int num_pages = 1000) : cache_({{layout(), 0}}, num_pages * kPageBytes, reserve_host_memory) {}
+  ~SchedulerTest() override { cache_.check_invariants(); }
+
+  static PageLayout layout() {
+    PageLayout layout;
+    layout.page_len = kPageLen;
+    layout.page_bytes = kPageBytes;
+    return layout;
+  }
+  SchedSequence& add(int num_tokens) {
+    pages_.push_back(std::make_unique<SequencePages>(cache_.make_sequence()));
+    sequences_.push_back(std::make_unique<SchedSequence>(SchedSequence{pages_.back().get(), num_tokens}));
+    return *sequences_.back();
+  }
+  void commit(const Step& step) {
+    for (const StepItem& item : step.items) cache_.commit(*item.sequence->pages, item.num_tokens);
+  }
+  void finish(Scheduler& scheduler, SchedSequence& sequence) {
+    scheduler.remove(sequence);
+    cache_.release(*sequence.pages);
+  }
+
+  CacheManager cache_;
+  std::vector<std::unique_ptr<SequencePages>> pages_;
+  std::vector<std::unique_ptr<SchedSequence>> sequences_;
+};
+
+TEST_F(SchedulerTest, LongPromptIsPrefilledInChunks) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 4, .max_queued = 4});
+  SchedSequence& prompt = add(250);
+  ASSERT_TRUE(scheduler.enqueue(prompt));
+  for (int expected : {100, 100, 50}) {
+    Step step = scheduler.schedule();
+    ASSERT_EQ(step.items.size(), 1u);
+    EXPECT_EQ(step.items[0].num_tokens, expected);
+    commit(step);
+  }
+}
+
+TEST_F(SchedulerTest, DecodingGoesBeforePrefill) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 4, .max_queued = 4});
+  SchedSequence& prompt = add(250);
+  SchedSequence& decoding = add(1);
+  scheduler.enqueue(prompt);
+  scheduler.enqueue(decoding);
+  Step first = scheduler.schedule();
+  ASSERT_EQ(first.items.size(), 1u);  // the prompt took the whole budget
+  commit(first);
+  Step second = scheduler.schedule();
+  commit(second);
+  Step third = scheduler.schedule();
+  ASSERT_EQ(third.items.size(), 2u);
+  EXPECT_EQ(third.items[0].num_tokens, 50);
+  commit(third);
+  prompt.num_known += 1;
+  decoding.num_known += 30;
+  Step fourth = scheduler.schedule();
+  ASSERT_EQ(fourth.items.size(), 2u);
+  EXPECT_EQ(fourth.items[0].sequence, &prompt);  // decodes one token
+  EXPECT_EQ(fourth.items[0].num_tokens, 1);
+  EXPECT_EQ(fourth.items[1].num_tokens, 30);
+  commit(fourth);
+}
+
+TEST_F(SchedulerTest, FullQueueIsRefusedAndSequencesAreLimited) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 2, .max_queued = 3});
+  for (int i = 0; i < 3; ++i) ASSERT_TRUE(scheduler.enqueue(add(10)));
+  EXPECT_FALSE(scheduler.enqueue(add(10)));
+  Step step = scheduler.schedule();
+  EXPECT_EQ(step.items.size(), 2u);
+  EXPECT_EQ(scheduler.num_running(), 2);
+  EXPECT_EQ(scheduler.num_waiting(), 1);
+  commit(step);
+}
+
+class TightSchedulerTest : public SchedulerTest {
+ protected:
+  TightSchedulerTest() : SchedulerTest(4) {}
+};
+
+TEST_F(TightSchedulerTest, PromptThatFitsLaterWaits) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 4, .max_queued = 4});
+  SchedSequence& first = add(40);
+  SchedSequence& second = add(30);
+  scheduler.enqueue(first);
+  scheduler.enqueue(second);
+  Step step = scheduler.schedule();
+  ASSERT_EQ(step.items.size(), 1u);
+  commit(step);
+  finish(scheduler, first);
+  step = scheduler.schedule();
+  ASSERT_EQ(step.items.size(), 1u);
+  EXPECT_EQ(step.items[0].sequence, &second);
+  commit(step);
+}
+
+TEST_F(TightSchedulerTest, PromptThatNeverFitsIsNamed) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 4, .max_queued = 4});
+  SchedSequence& huge = add(65);
+  scheduler.enqueue(huge);
+  Step step = scheduler.schedule();
+  EXPECT_TRUE(step.items.empty());
+  EXPECT_EQ(step.exhausted, &huge);
+}
+
+TEST_F(TightSchedulerTest, WhenAllStallTheYoungestIsNamed) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 4, .max_queued = 4});
+  SchedSequence& older = add(32);
+  SchedSequence& younger = add(32);
+  scheduler.enqueue(older);
+  scheduler.enqueue(younger);
+  commit(scheduler.schedule());
+  older.num_known += 1;
+  younger.num_known += 1;
+  Step step = scheduler.schedule();
+  EXPECT_TRUE(step.items.empty());
+  EXPECT_EQ(step.exhausted, &younger);
+  finish(scheduler, younger);
+  step = scheduler.schedule();
+  ASSERT_EQ(step.items.size(), 1u);
+  EXPECT_EQ(step.items[0].sequence, &older);
+  commit(step);
+}
+
+}  // namespace
+}  // namespace kvi
