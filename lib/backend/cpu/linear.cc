@@ -18,7 +18,7 @@ const LinearKernels& kernels_of(Isa isa) {
     case Isa::avx2: return kAvx2Kernels;
     case Isa::avx_vnni: return kAvxVnniKernels;
     case Isa::avx512_vnni: return kAvx512Kernels;
-    case Isa::amx_int8: return kAvx512Kernels;
+    case Isa::amx_int8: return kAmxKernels;
 #else
     default: break;
 #endif
@@ -113,14 +113,13 @@ struct Cut {
   int64_t num_pieces() const { return num_group_runs * num_row_runs; }
 };
 
-Cut cut_target(const LinearKernels& kernels, const LinearInput::State& input,
-               const PackedMatrix& weight, int64_t wanted_pieces) {
+Cut cut_target(const LinearInput::State& input, const PackedMatrix& weight, int64_t wanted_pieces) {
   Cut cut;
   cut.weight = &weight;
   cut.floats = input.precision == Precision::f32_activations ||
                packed_format(weight.dtype()).is_plain();
   const PackedShape& shape = weight.shape();
-  const int64_t tile = cut.floats ? kFloatGroups : kernels.groups_per_tile;
+  const int64_t tile = cut.floats ? kFloatGroups : kGroupsPerTile;
   const int64_t by_bytes = kPieceBytes / std::max<int64_t>(shape.group_bytes, 1);
   const int64_t by_count = ceil_div(shape.num_groups, std::max<int64_t>(wanted_pieces, 1));
   cut.groups_per_piece = ceil_div(std::max<int64_t>(std::min(by_bytes, by_count), 1), tile) * tile;
@@ -191,7 +190,7 @@ void linear(ThreadPool& pool, Isa isa, std::span<const LinearTarget> targets,
     const PackedMatrix& weight = *static_cast<const PackedMatrix*>(targets[i].weight);
     KVI_CHECK(weight.cols() == state.cols);
     cuts[i] = cut_target(
-        kernels, state, weight,
+        state, weight,
         ceil_div(wanted_pieces * weight.shape().num_groups, std::max<int64_t>(total_groups, 1)));
     num_pieces += cuts[i].num_pieces();
   }

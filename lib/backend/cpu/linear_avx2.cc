@@ -27,7 +27,6 @@ struct Avx2 : Avx2Base {
 const LinearKernels kAvx2Kernels = {
     .panel_len = Avx2::kTileRows,
     .wide_panel_len = Avx2::kTileRows,
-    .groups_per_tile = 1,
     .quantize_panel = quantize_panel<Avx2>,
     .multiply_codes = multiply_codes<Avx2>,
     .multiply_floats = multiply_floats<Avx2>,

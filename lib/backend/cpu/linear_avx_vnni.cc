@@ -18,7 +18,6 @@ struct AvxVnni : Avx2Base {
 const LinearKernels kAvxVnniKernels = {
     .panel_len = AvxVnni::kTileRows,
     .wide_panel_len = AvxVnni::kTileRows,
-    .groups_per_tile = 1,
     .quantize_panel = quantize_panel<AvxVnni>,
     .multiply_codes = multiply_codes<AvxVnni>,
     .multiply_floats = multiply_floats<AvxVnni>,

@@ -59,9 +59,8 @@ struct LinearPiece {
 };
 
 struct LinearKernels {
-  int panel_len;        // rows of a panel at most,
-  int wide_panel_len;   // where there are at least this many rows
-  int groups_per_tile;  // of multiply_codes: pieces should be whole tiles
+  int panel_len;       // rows of a panel at most,
+  int wide_panel_len;  // where there are at least this many rows
 
   // One panel: num_rows rows of cols (a multiple of 32) values.
   void (*quantize_panel)(const float* rows, int64_t stride, int num_rows, int64_t cols,
@@ -79,6 +78,7 @@ extern const LinearKernels kScalarKernels;
 extern const LinearKernels kAvx2Kernels;
 extern const LinearKernels kAvxVnniKernels;
 extern const LinearKernels kAvx512Kernels;
+extern const LinearKernels kAmxKernels;
 #endif
 
 }  // namespace kvi::cpu

@@ -310,22 +310,17 @@ KVI_INLINE void multiply_panel(const LinearPiece& piece, int vector, int panel, 
   }
 }
 
-template <typename Ops, PackedFormat format, int V = Ops::kTileVectors>
-KVI_INLINE void multiply_vectors(const LinearPiece& piece, int first, int last) {
-  for (; first + V <= last; first += V) {
-    for (int panel = piece.first_panel; panel < piece.last_panel; ++panel) {
-      const int num_rows = piece.split.first_row(panel + 1) - piece.split.first_row(panel);
-      multiply_panel<Ops, format, V>(piece, first, panel, num_rows);
-    }
-  }
-  if constexpr (V > 1) {
-    if (first < last) multiply_vectors<Ops, format, V - 1>(piece, first, last);
-  }
-}
-
 template <typename Ops, PackedFormat format>
 void multiply_format(const LinearPiece& piece) {
-  multiply_vectors<Ops, format>(piece, 0, piece.num_groups * (kGroupRows / Ops::kLanes));
+  constexpr int kVectors = Ops::kTileVectors;
+  static_assert(kGroupsPerTile * kGroupRows % (kVectors * Ops::kLanes) == 0);
+  const int num_vectors = piece.num_groups * kGroupRows / Ops::kLanes;
+  for (int vector = 0; vector < num_vectors; vector += kVectors) {
+    for (int panel = piece.first_panel; panel < piece.last_panel; ++panel) {
+      const int num_rows = piece.split.first_row(panel + 1) - piece.split.first_row(panel);
+      multiply_panel<Ops, format, kVectors>(piece, vector, panel, num_rows);
+    }
+  }
 }
 
 // Calls body(Index<number of the type>{}) for a quantized type.

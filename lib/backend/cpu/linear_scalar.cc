@@ -105,7 +105,6 @@ struct Scalar {
 const LinearKernels kScalarKernels = {
     .panel_len = Scalar::kTileRows,
     .wide_panel_len = Scalar::kTileRows,
-    .groups_per_tile = Scalar::kTileVectors,
     .quantize_panel = quantize_panel<Scalar>,
     .multiply_codes = multiply_codes<Scalar>,
     .multiply_floats = multiply_floats<Scalar>,

@@ -1,7 +1,8 @@
 // How the values of a packed matrix are coded: one description per block format, read by the packer
 // and, as a template argument, by every kernel.
 //
-// Sixteen rows form a group, so that a vector's lanes are rows. A group is contiguous: the codes of all
+// Sixteen rows form a group, so that a vector's lanes are rows; missing ones are zeros. A group is
+// contiguous: the codes of all
 // its blocks, then the scales of all its units.
 //
 // Codes of a block (32 columns): eight vectors of 64 bytes, vector j holding columns 4j .. 4j+3 of
@@ -24,6 +25,8 @@
 namespace kvi::cpu {
 
 inline constexpr int kGroupRows = 16;
+inline constexpr int kGroupsPerTile =
+    2;                                // a matrix has whole pairs of groups, so no kernel needs less
 inline constexpr int kBlockLen = 32;  // columns of a block, and of an activation scale
 
 struct PackedFormat {

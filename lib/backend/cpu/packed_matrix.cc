@@ -145,7 +145,7 @@ PackedShape packed_shape(DType dtype, int64_t rows, int64_t cols) {
   const PackedFormat format = packed_format(dtype);
   KVI_CHECK(rows >= 0 && cols >= 0 && cols % dtype_info(dtype).block_len == 0);
   PackedShape shape;
-  shape.num_groups = (rows + kGroupRows - 1) / kGroupRows;
+  shape.num_groups = round_up(rows, kGroupRows * kGroupsPerTile) / kGroupRows;
   if (format.is_plain()) {
     shape.group_bytes = cols * kGroupRows * dtype_info(dtype).block_bytes;
   } else {

@@ -15,7 +15,8 @@ namespace kvi::cpu {
 
 // Where the parts of a packed matrix lie.
 struct PackedShape {
-  int64_t num_groups = 0;     // of 16 rows; the last is padded with zeros
+  int64_t num_groups =
+      0;  // of 16 rows, a multiple of kGroupsPerTile; the last are padded with zeros
   int64_t scales_offset = 0;  // bytes from the start of a group to its scales
   int64_t group_bytes = 0;    // a multiple of 64
 
