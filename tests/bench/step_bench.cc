@@ -1,7 +1,7 @@
 // Where the time of a step goes: prefill and decode of random models in real shapes.
 //
 //   step_bench [--model smollm2|gemma3] [--threads N] [--isa NAME] [--prompt N] [--context N]
-//              [--sequences N] [--rounds N]
+//              [--sequences N] [--layers N] [--rounds N]
 //
 // Verifies first that a token decoded alone has the bits it has inside a prefill chunk. Times are the
 // least of several rounds, of whole steps and of each op: other work on the machine only ever adds.
@@ -14,43 +14,13 @@
 
 #include "backend/cpu/cpu_backend.h"
 #include "base/os_cpu.h"
+#include "bench/real_shapes.h"
 #include "support/synthetic_model.h"
 
 namespace kvi::cpu {
 namespace {
 
 using Clock = std::chrono::steady_clock;
-
-SyntheticConfig smollm2() {
-  SyntheticConfig config;
-  config.num_layers = 30;
-  config.embedding_len = 576;
-  config.num_heads = 9;
-  config.num_kv_heads = 3;
-  config.head_dim = config.rotary_dim = 64;
-  config.ffn_len = 1536;
-  config.vocab_size = 49152;
-  config.dtype = DType::Q4_1;
-  return config;
-}
-
-SyntheticConfig gemma3() {
-  SyntheticConfig config;
-  config.num_layers = 18;
-  config.embedding_len = 640;
-  config.num_heads = 4;
-  config.num_kv_heads = 1;
-  config.head_dim = config.rotary_dim = 256;
-  config.ffn_len = 2048;
-  config.vocab_size = 262144;
-  config.has_head_norms = config.has_post_norms = true;
-  config.activation = Activation::gelu_tanh;
-  config.rope_pairs = RopePairs::half_split;
-  config.embedding_scale = 25;
-  config.window = 512;
-  config.dtype = DType::Q5_0;
-  return config;
-}
 
 // Times each op of another executor.
 class TimedExecutor final : public Executor {
@@ -96,7 +66,7 @@ class TimedExecutor final : public Executor {
 };
 
 struct Options {
-  SyntheticConfig config = smollm2();
+  SyntheticConfig config = smollm2_shape();
   int num_threads = default_num_threads();
   Isa isa = best_isa();
   int prompt_len = 512, context_len = 512, num_sequences = 1, num_rounds = 20;
@@ -181,7 +151,8 @@ int main_with(int argc, char** argv) {
   for (int i = 1; i + 1 < argc; i += 2) {
     const std::string name = argv[i], value = argv[i + 1];
     const int number = std::atoi(value.c_str());
-    if (name == "--model") options.config = value == "gemma3" ? gemma3() : smollm2();
+    if (name == "--model") options.config = value == "gemma3" ? gemma3_shape() : smollm2_shape();
+    if (name == "--layers") options.config.num_layers = number;
     if (name == "--threads") options.num_threads = number;
     if (name == "--prompt") options.prompt_len = number;
     if (name == "--context") options.context_len = number;
