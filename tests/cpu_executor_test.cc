@@ -299,8 +299,7 @@ TEST_P(CpuExecutorTest, StepsGiveTheBitsOfTheScalarOnesInAnyChunksOnAnyThreads) 
       const std::vector<int32_t> tokens = random_tokens(70, family.config.vocab_size, random_);
       Machine scalar(Isa::scalar, family.config, seed_, precision, 1);
       const std::vector<float> expected = run_in_chunks(scalar, tokens, 70);
-      for (auto [chunk, num_threads] :
-           {std::pair{1, 2}, {16, 1}, {64, 3}, {70, 2}, {7, 3}}) {
+      for (auto [chunk, num_threads] : {std::pair{1, 2}, {16, 1}, {64, 3}, {70, 2}, {7, 3}}) {
         Machine machine(GetParam(), family.config, seed_, precision, num_threads);
         EXPECT_TRUE(same_bits(run_in_chunks(machine, tokens, chunk), expected))
             << family.name << " chunk " << chunk << " threads " << num_threads;
@@ -343,15 +342,12 @@ TEST_P(CpuExecutorTest, ADecodedTokenWritesItsOwnSlotsOnly) {
   Machine machine(GetParam(), config, seed_, Precision::f32_activations);
   const std::vector<int32_t> tokens = random_tokens(40, config.vocab_size, random_);
   machine.run.step({chunk_of(0, tokens, 0, 39)});
-  const std::vector<uint32_t> before = machine.run.memory();
+  const std::span<const uint16_t> memory = machine.run.kv_memory();
+  const std::vector<uint16_t> before(memory.begin(), memory.end());
   machine.run.step({chunk_of(0, tokens, 39, 1)});
-  const std::vector<uint32_t>& after = machine.run.memory();
-  // Counted in 16-bit elements; one that happens to be rewritten with its old value is not possible,
-  // since free slots hold NaN.
-  const auto* a = reinterpret_cast<const uint16_t*>(before.data());
-  const auto* b = reinterpret_cast<const uint16_t*>(after.data());
+  // Free slots hold NaN, so none can have been rewritten with its old value.
   int num_changed = 0;
-  for (size_t i = 0; i < 2 * before.size(); ++i) num_changed += a[i] != b[i];
+  for (size_t i = 0; i < before.size(); ++i) num_changed += before[i] != memory[i];
   EXPECT_EQ(num_changed, config.num_layers * 2 * config.kv_len());
 }
 

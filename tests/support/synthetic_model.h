@@ -13,6 +13,7 @@
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/memory_range.h"
 #include "support/random_matrix.h"
 
 namespace kvi {
@@ -187,8 +188,9 @@ class SyntheticRun {
     const int pages_each = (model.config().max_context + model.config().page_len - 1) /
                            model.config().page_len;
     // One page more than it needs: nobody's.
-    memory_.assign((num_sequences * pages_each + 1) * model.layout().page_bytes / 4 + 1,
-                   0x7fff7fffu);
+    pages_ = reserve_host_memory((num_sequences * pages_each + 1) * model.layout().page_bytes);
+    pages_->commit(0, pages_->size_bytes());
+    std::memset(pages_->address(), 0xff, pages_->size_bytes());  // NaN in every type
     std::vector<PageId> ids(num_sequences * pages_each);
     for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<PageId>(i + 1);
     std::shuffle(ids.begin(), ids.end(), std::mt19937_64(1));
@@ -227,7 +229,7 @@ class SyntheticRun {
       const KvSegment segment = {.layout = &model_.layout(),
                                  .key = &model_.layout().plane(i, PlaneRole::key),
                                  .value = &model_.layout().plane(i, PlaneRole::value),
-                                 .pages = reinterpret_cast<std::byte*>(memory_.data()),
+                                 .pages = pages_->address(),
                                  .tables = chunk_tables_,
                                  .window = model_.config().window_of(i)};
       executor_.qkv_rope_store(layer.attention, segment);
@@ -237,12 +239,15 @@ class SyntheticRun {
     }
   }
 
-  const std::vector<uint32_t>& memory() const { return memory_; }
+  // All KV memory, in 16-bit elements.
+  std::span<const uint16_t> kv_memory() const {
+    return {reinterpret_cast<const uint16_t*>(pages_->address()), pages_->size_bytes() / 2};
+  }
 
  private:
   const SyntheticModel& model_;
   Executor& executor_;
-  std::vector<uint32_t> memory_;
+  std::unique_ptr<MemoryRange> pages_;
   std::vector<std::vector<PageId>> tables_;
   std::vector<SequenceRows> sequences_;
   std::vector<int32_t> positions_, tokens_;
