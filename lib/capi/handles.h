@@ -5,33 +5,12 @@
 #include <memory>
 #include <string>
 
-#include "base/error.h"
 #include "engine/engine.h"
 #include "engine/loaded_model.h"
 #include "engine/request.h"
 #include "engine/session.h"
 #include "kvinfer/kvinfer.h"
 #include "tokenizer/stream_decoder.h"
-
-namespace kvi::capi {
-
-// Lets one thread at a time use an object; a second one gets BUSY.
-class OneUser {
- public:
-  OneUser(std::atomic<bool>& in_use, const char* what) : in_use_(in_use) {
-    if (in_use_.exchange(true, std::memory_order_acquire)) {
-      throw Error(Status::BUSY, std::string("another thread is using this ") + what).retryable();
-    }
-  }
-  ~OneUser() { in_use_.store(false, std::memory_order_release); }
-  OneUser(const OneUser&) = delete;
-  OneUser& operator=(const OneUser&) = delete;
-
- private:
-  std::atomic<bool>& in_use_;
-};
-
-}  // namespace kvi::capi
 
 struct kvi_model {
   std::shared_ptr<const kvi::LoadedModel> model;
@@ -40,8 +19,8 @@ struct kvi_model {
 struct kvi_decoder {
   std::shared_ptr<const kvi::LoadedModel> model;
   kvi::StreamDecoder decoder;
-  std::string text;  // what the last push or finish gave out
-  std::atomic<bool> in_use{false};
+  std::string text;                 // what the last push or finish gave out
+  std::atomic<bool> in_use{false};  // by one thread at a time
 };
 
 struct kvi_engine {
@@ -51,7 +30,6 @@ struct kvi_engine {
 struct kvi_session {
   std::shared_ptr<kvi::Engine> engine;
   std::shared_ptr<kvi::Session> session;
-  std::atomic<bool> in_use{false};
 };
 
 struct kvi_request {

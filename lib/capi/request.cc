@@ -70,7 +70,6 @@ kvi_status kvi_session_generate(kvi_session* session, const kvi_generate_options
   return guarded(error, [&] {
     require(session, "session");
     require(out, "out");
-    OneUser user(session->in_use, "session");
     GenerateOptions known = generate_options_argument(
         options, session->engine->model()->config().vocab_size);
     auto handle = std::make_unique<kvi_request>();

@@ -88,7 +88,6 @@ kvi_status kvi_session_append(kvi_session* session, const kvi_part* parts, size_
                               kvi_error** error) {
   return guarded(error, [&] {
     require(session, "session");
-    OneUser user(session->in_use, "session");
     std::vector<Part> list;
     for_each_struct(parts, num_parts, kDefaultPart, "parts",
                     [&](const kvi_part& part) { list.push_back(part_argument(part)); });
@@ -100,7 +99,6 @@ kvi_status kvi_session_append_text(kvi_session* session, const char* text, size_
                                    kvi_error** error) {
   return guarded(error, [&] {
     require(session, "session");
-    OneUser user(session->in_use, "session");
     const Part part = InputText{text_argument(text, text_size, "text"), {}};
     session->session->append({&part, 1});
   });
@@ -112,7 +110,6 @@ kvi_status kvi_session_set_messages(kvi_session* session, const kvi_message* mes
                                     kvi_error** error) {
   return guarded(error, [&] {
     require(session, "session");
-    OneUser user(session->in_use, "session");
     if (result != nullptr) require_result(result, "result");
     MessagesResult changed = session->session->set_messages(conversation_argument(
         *session->engine->model(), messages, num_messages, arguments, arguments_size));
@@ -129,7 +126,6 @@ kvi_status kvi_session_set_messages(kvi_session* session, const kvi_message* mes
 kvi_status kvi_session_truncate(kvi_session* session, uint32_t num_tokens, kvi_error** error) {
   return guarded(error, [&] {
     require(session, "session");
-    OneUser user(session->in_use, "session");
     session->session->truncate(num_tokens);
   });
 }
@@ -138,7 +134,6 @@ kvi_status kvi_session_fork(kvi_session* session, kvi_session** out, kvi_error**
   return guarded(error, [&] {
     require(session, "session");
     require(out, "out");
-    OneUser user(session->in_use, "session");
     auto handle = make_handle(session->engine);
     handle->session = session->session->fork();
     *out = handle.release();
@@ -149,7 +144,6 @@ kvi_status kvi_session_tokens(kvi_session* session, int32_t* tokens, size_t capa
                               kvi_error** error) {
   return guarded(error, [&] {
     require(session, "session");
-    OneUser user(session->in_use, "session");
     write_tokens(session->session->tokens(), tokens, capacity, count);
   });
 }

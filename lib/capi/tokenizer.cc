@@ -13,6 +13,22 @@ using namespace kvi::capi;
 
 namespace {
 
+// Lets one thread at a time use a decoder; a second one gets BUSY.
+class OneUser {
+ public:
+  explicit OneUser(kvi_decoder& decoder) : in_use_(decoder.in_use) {
+    if (in_use_.exchange(true, std::memory_order_acquire)) {
+      throw Error(Status::BUSY, "another thread is using this decoder").retryable();
+    }
+  }
+  ~OneUser() { in_use_.store(false, std::memory_order_release); }
+  OneUser(const OneUser&) = delete;
+  OneUser& operator=(const OneUser&) = delete;
+
+ private:
+  std::atomic<bool>& in_use_;
+};
+
 void give_out(kvi_decoder& decoder, std::string completed, const char** text, size_t* text_size) {
   decoder.text = std::move(completed);
   *text = decoder.text.c_str();
@@ -65,7 +81,7 @@ kvi_status kvi_decoder_push(kvi_decoder* decoder, int32_t token, const char** te
     require(decoder, "decoder");
     require(text, "text");
     require(text_size, "text_size");
-    OneUser user(decoder->in_use, "decoder");
+    OneUser user(*decoder);
     give_out(*decoder, decoder->decoder.push(token), text, text_size);
   });
 }
@@ -76,7 +92,7 @@ kvi_status kvi_decoder_finish(kvi_decoder* decoder, const char** text, size_t* t
     require(decoder, "decoder");
     require(text, "text");
     require(text_size, "text_size");
-    OneUser user(decoder->in_use, "decoder");
+    OneUser user(*decoder);
     give_out(*decoder, decoder->decoder.finish(), text, text_size);
   });
 }

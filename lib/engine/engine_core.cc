@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <new>
+#include <utility>
 
 #include "base/error.h"
 #include "base/text.h"
@@ -161,9 +162,13 @@ void EngineCore::run() {
     } catch (const std::bad_alloc&) {
       if (!lock.owns_lock()) lock.lock();
       end_started(Error(Status::OUT_OF_MEMORY, "the system refused memory during a step").retryable());
+    } catch (const std::exception& error) {
+      if (!lock.owns_lock()) lock.lock();
+      end_started(Error(Status::INTERNAL, concat("a step failed: ", error.what())));
     }
   }
   while (!jobs_.empty()) end_job(*jobs_.back(), Finish::cancelled);
+  log_failures(lock);
   news_->close();
   has_ended_ = true;
   ended_.notify_all();
@@ -172,6 +177,7 @@ void EngineCore::run() {
 void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
   while (!stopping_.load()) {
     reap_interrupted();
+    log_failures(lock);
     Step step = scheduler_->schedule();
     if (step.exhausted != nullptr) {
       Job& job = job_of(*step.exhausted);
@@ -275,9 +281,21 @@ void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) {
   ++stats_.requests_finished;
   if (finish == Finish::error) {
     ++stats_.requests_failed;
-    log_message(log_, LogLevel::warning, concat("a request failed: ", error->message()));
+    failures_.push_back(error->message());
   }
   job.on_end(finish, std::move(error));
+}
+
+// Not under the mutex: the caller's function may release handles.
+void EngineCore::log_failures(std::unique_lock<std::mutex>& lock) {
+  while (!failures_.empty()) {
+    const std::vector<std::string> failures = std::exchange(failures_, {});
+    lock.unlock();
+    for (const std::string& failure : failures) {
+      log_message(log_, LogLevel::warning, concat("a request failed: ", failure));
+    }
+    lock.lock();
+  }
 }
 
 // A step failed as a whole: whoever took part ends with its error; who still waits gets its turn.

@@ -14,6 +14,7 @@
 #include <memory>
 #include <mutex>
 #include <optional>
+#include <string>
 #include <thread>
 #include <vector>
 
@@ -79,6 +80,7 @@ class EngineCore {
   void commit(const Step& step);
   void end_job(Job& job, Finish finish, std::optional<Error> error = std::nullopt);
   void end_started(const Error& error);
+  void log_failures(std::unique_lock<std::mutex>& lock);
   void change_pages(SequenceState& sequence, uint32_t num_tokens);
   Job& job_of(const SchedSequence& sequence);
   Error exhausted_error(Job& job) const;
@@ -101,6 +103,7 @@ class EngineCore {
   std::unique_ptr<CacheManager> cache_;
   std::unique_ptr<Scheduler> scheduler_;
   std::vector<std::shared_ptr<Job>> jobs_;  // waiting and running
+  std::vector<std::string> failures_;       // not logged yet
   EngineStats stats_;
 
   // The engine's thread only.
