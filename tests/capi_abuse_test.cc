@@ -1,0 +1,760 @@
+// Every function of the C interface with NULL, zero and absurd arguments, and with structs of older and
+// newer callers: each answers with a status, and the engine goes on.
+//
+// What is exercised is compared with the list of functions in the header.
+#include <gtest/gtest.h>
+#include <kvinfer/kvinfer.h>
+
+#include <cmath>
+#include <cstring>
+#include <fstream>
+#include <functional>
+#include <iterator>
+#include <limits>
+#include <regex>
+#include <set>
+#include <string>
+#include <vector>
+
+namespace {
+
+const std::string kModelPath = std::string(KVINFER_TEST_DATA) + "/models/tiny/llama-q4_1.gguf";
+constexpr int kVocabSize = 290;
+
+std::set<std::string>& exercised() {
+  static std::set<std::string> names;
+  return names;
+}
+
+// Calls a function, and remembers that it was.
+#define CALL(function, ...) (exercised().insert(#function), function(__VA_ARGS__))
+
+std::set<std::string> functions_of_the_header() {
+  std::ifstream file(std::string(KVINFER_TEST_DATA) + "/../include/kvinfer/kvinfer.h");
+  const std::string text(std::istreambuf_iterator<char>(file), {});
+  const std::regex declaration(R"(KVI_CALL\s+(kvi_\w+)\()");
+  std::set<std::string> names;
+  for (std::sregex_iterator match(text.begin(), text.end(), declaration), end; match != end;
+       ++match) {
+    names.insert((*match)[1]);
+  }
+  return names;
+}
+
+#define EXPECT_INVALID(call) EXPECT_EQ(call, KVI_INVALID_ARGUMENT)
+
+// An error that names what is wrong.
+void expect_names(const std::function<kvi_status(kvi_error**)>& call, const std::string& word,
+                  kvi_status expected = KVI_INVALID_ARGUMENT) {
+  kvi_error* error = nullptr;
+  EXPECT_EQ(call(&error), expected) << word << ": " << kvi_error_message(error);
+  EXPECT_NE(std::string(kvi_error_message(error)).find(word), std::string::npos)
+      << "'" << word << "' is not in: " << kvi_error_message(error);
+  kvi_error_release(error);
+}
+
+class CapiAbuse : public testing::Test {
+ protected:
+  void SetUp() override {
+    ASSERT_EQ(CALL(kvi_model_open, kModelPath.data(), kModelPath.size(), nullptr, &model_, nullptr),
+              KVI_OK);
+    kvi_engine_options options;
+    ASSERT_EQ(CALL(kvi_engine_options_init, &options, sizeof options), KVI_OK);
+    options.num_threads = 1;
+    options.kv_budget_bytes = 8 << 20;
+    ASSERT_EQ(CALL(kvi_engine_create, model_, &options, &engine_, nullptr), KVI_OK);
+    ASSERT_EQ(CALL(kvi_session_create, engine_, nullptr, &session_, nullptr), KVI_OK);
+    ASSERT_EQ(CALL(kvi_session_append_text, session_, "once upon", 9, nullptr), KVI_OK);
+  }
+
+  void TearDown() override {
+    expect_engine_goes_on();
+    CALL(kvi_session_release, session_);
+    CALL(kvi_engine_release, engine_);
+    CALL(kvi_model_release, model_);
+  }
+
+  void expect_engine_goes_on() {
+    kvi_generate_options options;
+    ASSERT_EQ(CALL(kvi_generate_options_init, &options, sizeof options), KVI_OK);
+    options.max_tokens = 3;
+    options.ignore_eos = 1;
+    kvi_usage usage;
+    ASSERT_EQ(CALL(kvi_usage_init, &usage, sizeof usage), KVI_OK);
+    EXPECT_EQ(CALL(kvi_generate, engine_, "once", 4, &options, nullptr, nullptr, &usage, nullptr),
+              KVI_OK);
+    EXPECT_EQ(usage.generated_tokens, 3u);
+  }
+
+  kvi_request* finished_request() {
+    kvi_generate_options options;
+    kvi_generate_options_init(&options, sizeof options);
+    options.max_tokens = 2;
+    options.ignore_eos = 1;
+    kvi_request* request = nullptr;
+    EXPECT_EQ(CALL(kvi_session_generate, session_, &options, &request, nullptr), KVI_OK);
+    EXPECT_EQ(CALL(kvi_request_await, request, KVI_FOREVER, nullptr), KVI_OK);
+    return request;
+  }
+
+  void abuse_errors_and_devices();
+  void abuse_models();
+  void abuse_tokenizers();
+  void abuse_templates();
+  void abuse_engines();
+  void abuse_sessions();
+  void abuse_requests();
+  void abuse_generation();
+
+  kvi_model* model_ = nullptr;
+  kvi_engine* engine_ = nullptr;
+  kvi_session* session_ = nullptr;
+};
+
+constexpr size_t kAbsurd = SIZE_MAX / 2 + 1;  // more than any object has
+
+void CapiAbuse::abuse_errors_and_devices() {
+  EXPECT_STREQ(CALL(kvi_status_name, INT32_MIN), "UNKNOWN");
+  EXPECT_STREQ(CALL(kvi_finish_name, INT32_MIN), "unknown");
+  EXPECT_GT(CALL(kvi_version), 0u);
+  EXPECT_EQ(CALL(kvi_has_feature, nullptr), 0);
+  EXPECT_EQ(CALL(kvi_has_feature, ""), 0);
+  EXPECT_EQ(CALL(kvi_error_code, nullptr), KVI_OK);
+  EXPECT_STREQ(CALL(kvi_error_message, nullptr), "");
+  EXPECT_EQ(CALL(kvi_error_retryable, nullptr), 0);
+  EXPECT_EQ(CALL(kvi_error_needed, nullptr), 0u);
+  EXPECT_EQ(CALL(kvi_error_available, nullptr), 0u);
+  CALL(kvi_error_release, nullptr);
+
+  kvi_device_info info;
+  EXPECT_EQ(CALL(kvi_device_info_init, &info, sizeof info), KVI_OK);
+  EXPECT_EQ(CALL(kvi_device_count), 1u);
+  EXPECT_INVALID(CALL(kvi_device_get_info, 0, nullptr, nullptr));
+  expect_names([&](kvi_error** e) { return kvi_device_get_info(UINT32_MAX, &info, e); },
+               "4294967295", KVI_NOT_FOUND);
+}
+
+void CapiAbuse::abuse_models() {
+  kvi_model* out = nullptr;
+  EXPECT_INVALID(CALL(kvi_model_open, nullptr, 0, nullptr, &out, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_open, nullptr, 7, nullptr, &out, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_open, "", 0, nullptr, &out, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_open, "a\0b", 3, nullptr, &out, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_open, "x", kAbsurd, nullptr, &out, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_model_open, kModelPath.data(), kModelPath.size(), nullptr, nullptr, nullptr));
+  const std::string endless(100000, 'x');
+  EXPECT_NE(CALL(kvi_model_open, endless.data(), endless.size(), nullptr, &out, nullptr), KVI_OK);
+  const auto with = [&](const char* word, auto change, kvi_status expected = KVI_INVALID_ARGUMENT) {
+    kvi_model_options options;
+    EXPECT_EQ(CALL(kvi_model_options_init, &options, sizeof options), KVI_OK);
+    change(options);
+    expect_names(
+        [&](kvi_error** e) {
+          return kvi_model_open(kModelPath.data(), kModelPath.size(), &options, &out, e);
+        },
+        word, expected);
+  };
+  with("load", [](auto& o) { o.load = 2; });
+  with("load", [](auto& o) { o.load = -1; });
+  with(
+      "device", [](auto& o) { o.device = 1; }, KVI_NOT_FOUND);
+  with("num_threads", [](auto& o) { o.num_threads = 0; });
+  with("num_threads", [](auto& o) { o.num_threads = 100000; });
+  with(
+      "",
+      [](auto& o) { o.progress = [](void*, uint64_t, uint64_t) -> int32_t { return KVI_CANCEL; }; },
+      KVI_CANCELLED);
+  EXPECT_EQ(out, nullptr);
+
+  kvi_model_info info;
+  EXPECT_EQ(CALL(kvi_model_info_init, &info, sizeof info), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_model_get_info, nullptr, &info, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_get_info, model_, nullptr, nullptr));
+  char buffer[16];
+  size_t needed = 0;
+  EXPECT_INVALID(CALL(kvi_model_text, nullptr, 0, buffer, 16, &needed, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_text, model_, -1, buffer, 16, &needed, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_text, model_, 1000, buffer, 16, &needed, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_text, model_, 0, nullptr, 16, &needed, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_text, model_, 0, buffer, kAbsurd, &needed, nullptr));
+  EXPECT_EQ(CALL(kvi_model_metadata_count, nullptr), 0u);
+  EXPECT_INVALID(CALL(kvi_model_metadata_key, nullptr, 0, buffer, 16, &needed, nullptr));
+  EXPECT_EQ(CALL(kvi_model_metadata_key, model_, SIZE_MAX, buffer, 16, &needed, nullptr),
+            KVI_NOT_FOUND);
+  EXPECT_INVALID(CALL(kvi_model_metadata_value, nullptr, "k", 1, buffer, 16, &needed, nullptr));
+  EXPECT_INVALID(CALL(kvi_model_metadata_value, model_, nullptr, 0, buffer, 16, &needed, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_model_metadata_value, model_, "k", kAbsurd, buffer, 16, &needed, nullptr));
+  EXPECT_EQ(CALL(kvi_model_metadata_value, model_, "no such key", KVI_ZERO_TERMINATED, buffer, 16,
+                 &needed, nullptr),
+            KVI_NOT_FOUND);
+  CALL(kvi_model_release, nullptr);
+}
+
+void CapiAbuse::abuse_tokenizers() {
+  int32_t tokens[8] = {};
+  char buffer[16];
+  size_t count = 0;
+  EXPECT_INVALID(CALL(kvi_tokenize, nullptr, "x", 1, 0, 0, tokens, 8, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_tokenize, model_, nullptr, 1, 0, 0, tokens, 8, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_tokenize, model_, "x", kAbsurd, 0, 0, tokens, 8, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_tokenize, model_, "x", 1, 3, 0, tokens, 8, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_tokenize, model_, "x", 1, -1, 0, tokens, 8, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_tokenize, model_, "x", 1, 0, 2, tokens, 8, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_tokenize, model_, "x", 1, 0, 0, nullptr, 8, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_tokenize, model_, "x", 1, 0, 0, tokens, kAbsurd, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_tokenize, model_, "x", 1, 0, 0, nullptr, 0, nullptr, nullptr));
+  expect_names(
+      [&](kvi_error** e) { return kvi_tokenize(model_, "ab\xff", 3, 0, 0, tokens, 8, &count, e); },
+      "2");
+  EXPECT_EQ(CALL(kvi_tokenize, model_, "", 0, KVI_BOS_NO, 0, tokens, 8, &count, nullptr), KVI_OK);
+  EXPECT_EQ(count, 0u);
+
+  EXPECT_INVALID(CALL(kvi_detokenize, nullptr, tokens, 1, 0, buffer, 16, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_detokenize, model_, nullptr, 1, 0, buffer, 16, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_detokenize, model_, tokens, kAbsurd, 0, buffer, 16, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_detokenize, model_, tokens, 1, 5, buffer, 16, &count, nullptr));
+  for (int32_t token : {-1, kVocabSize, INT32_MAX, INT32_MIN}) {
+    EXPECT_INVALID(CALL(kvi_detokenize, model_, &token, 1, 0, buffer, 16, &count, nullptr));
+  }
+  EXPECT_EQ(CALL(kvi_detokenize, model_, nullptr, 0, 0, nullptr, 0, &count, nullptr), KVI_OK);
+
+  kvi_decoder* decoder = nullptr;
+  const char* text = nullptr;
+  EXPECT_INVALID(CALL(kvi_decoder_create, nullptr, 0, &decoder, nullptr));
+  EXPECT_INVALID(CALL(kvi_decoder_create, model_, 0, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_decoder_create, model_, 9, &decoder, nullptr));
+  ASSERT_EQ(CALL(kvi_decoder_create, model_, 0, &decoder, nullptr), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_decoder_push, nullptr, 0, &text, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_decoder_push, decoder, 0, nullptr, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_decoder_push, decoder, 0, &text, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_decoder_push, decoder, -1, &text, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_decoder_push, decoder, INT32_MAX, &text, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_decoder_finish, nullptr, &text, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_decoder_finish, decoder, nullptr, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_decoder_push, decoder, 65, &text, &count, nullptr), KVI_OK);
+  CALL(kvi_decoder_release, decoder);
+  CALL(kvi_decoder_release, nullptr);
+}
+
+void CapiAbuse::abuse_templates() {
+  char buffer[16];
+  size_t needed = 0;
+  kvi_message message;
+  EXPECT_EQ(CALL(kvi_message_init, &message, sizeof message), KVI_OK);
+  EXPECT_INVALID(
+      CALL(kvi_apply_template, nullptr, &message, 1, nullptr, 0, buffer, 16, &needed, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_apply_template, model_, nullptr, 1, nullptr, 0, buffer, 16, &needed, nullptr));
+  EXPECT_INVALID(CALL(kvi_apply_template, model_, &message, kAbsurd, nullptr, 0, buffer, 16,
+                      &needed, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_apply_template, model_, &message, 1, nullptr, 4, buffer, 16, &needed, nullptr));
+  EXPECT_EQ(CALL(kvi_apply_template, model_, &message, 1, nullptr, 0, buffer, 16, &needed, nullptr),
+            KVI_UNSUPPORTED);
+  message.role = nullptr;
+  message.role_size = 3;
+  EXPECT_INVALID(
+      CALL(kvi_apply_template, model_, &message, 1, nullptr, 0, buffer, 16, &needed, nullptr));
+  kvi_messages_result result;
+  EXPECT_EQ(CALL(kvi_messages_result_init, &result, sizeof result), KVI_OK);
+  EXPECT_INVALID(
+      CALL(kvi_session_set_messages, nullptr, &message, 1, nullptr, 0, &result, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_session_set_messages, session_, nullptr, 1, nullptr, 0, &result, nullptr));
+  result.struct_size = 0;
+  EXPECT_INVALID(
+      CALL(kvi_session_set_messages, session_, nullptr, 0, nullptr, 0, &result, nullptr));
+}
+
+void CapiAbuse::abuse_engines() {
+  kvi_engine* out = nullptr;
+  EXPECT_INVALID(CALL(kvi_engine_create, nullptr, nullptr, &out, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_create, model_, nullptr, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_open, nullptr, 0, nullptr, &out, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_engine_open, kModelPath.data(), kModelPath.size(), nullptr, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_engine_open, "/", 1, nullptr, &out, nullptr) == KVI_OK, false);
+  kvi_plan plan;
+  EXPECT_EQ(CALL(kvi_plan_init, &plan, sizeof plan), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_plan_engine, nullptr, nullptr, &plan, nullptr));
+  EXPECT_INVALID(CALL(kvi_plan_engine, model_, nullptr, nullptr, nullptr));
+  const auto with = [&](const char* word, auto change) {
+    kvi_engine_options options;
+    kvi_engine_options_init(&options, sizeof options);
+    change(options);
+    expect_names([&](kvi_error** e) { return kvi_engine_create(model_, &options, &out, e); }, word);
+    expect_names([&](kvi_error** e) { return kvi_plan_engine(model_, &options, &plan, e); }, word);
+    // Before the model is even looked for.
+    expect_names([&](kvi_error** e) { return kvi_engine_open("/none", 5, &options, &out, e); },
+                 word);
+  };
+  with("max_model_len", [](auto& o) { o.max_model_len = 0; });
+  with("max_model_len", [](auto& o) { o.max_model_len = UINT32_MAX - 1; });
+  with("max_sequences", [](auto& o) { o.max_sequences = 0; });
+  with("max_sequences", [](auto& o) { o.max_sequences = UINT32_MAX; });
+  with("max_batch_tokens", [](auto& o) { o.max_batch_tokens = 0; });
+  with("max_batch_tokens", [](auto& o) { o.max_batch_tokens = UINT32_MAX; });
+  with("max_queued", [](auto& o) { o.max_queued = UINT32_MAX; });
+  for (uint32_t page_len : {0u, 1u, 8u, 17u, 48u, 512u, UINT32_MAX}) {
+    with("page_len", [&](auto& o) { o.page_len = page_len; });
+  }
+  with("num_threads", [](auto& o) { o.num_threads = 0; });
+  with("num_threads", [](auto& o) { o.num_threads = 257; });
+  with("activations", [](auto& o) { o.activations = 2; });
+  with("activations", [](auto& o) { o.activations = -1; });
+  with("kv_budget_bytes", [](auto& o) { o.kv_budget_bytes = 0; });
+  with("kv_budget_bytes", [](auto& o) { o.kv_budget_bytes = UINT64_MAX; });
+  kvi_engine_options small;
+  kvi_engine_options_init(&small, sizeof small);
+  small.kv_budget_bytes = 1;
+  EXPECT_EQ(CALL(kvi_engine_create, model_, &small, &out, nullptr), KVI_EXHAUSTED);
+  EXPECT_EQ(out, nullptr);
+
+  EXPECT_INVALID(CALL(kvi_engine_close, nullptr, 0, nullptr));
+  kvi_model* model = nullptr;
+  EXPECT_INVALID(CALL(kvi_engine_model, nullptr, &model, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_model, engine_, nullptr, nullptr));
+  kvi_stats stats;
+  EXPECT_EQ(CALL(kvi_stats_init, &stats, sizeof stats), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_engine_get_stats, nullptr, &stats, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_get_stats, engine_, nullptr, nullptr));
+  kvi_request* requests[2];
+  size_t count = 7;
+  EXPECT_INVALID(CALL(kvi_engine_wait, nullptr, requests, 2, &count, 0, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_wait, engine_, nullptr, 2, &count, 0, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_wait, engine_, requests, 0, &count, 0, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_wait, engine_, requests, 2, nullptr, 0, nullptr));
+  EXPECT_EQ(CALL(kvi_engine_wait, engine_, requests, kAbsurd, &count, 0, nullptr), KVI_TIMEOUT);
+  EXPECT_EQ(count, 0u);
+  CALL(kvi_engine_release, nullptr);
+}
+
+void CapiAbuse::abuse_sessions() {
+  kvi_session* out = nullptr;
+  kvi_session_options options;
+  EXPECT_EQ(CALL(kvi_session_options_init, &options, sizeof options), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_session_create, nullptr, &options, &out, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_create, engine_, &options, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_append_text, nullptr, "x", 1, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_append_text, session_, nullptr, 1, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_append_text, session_, "\xff", 1, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_append_text, session_, "x", kAbsurd, nullptr));
+  kvi_part part;
+  EXPECT_EQ(CALL(kvi_part_init, &part, sizeof part), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_session_append, nullptr, &part, 1, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_append, session_, nullptr, 1, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_append, session_, &part, kAbsurd, nullptr));
+  EXPECT_EQ(CALL(kvi_session_append, session_, nullptr, 0, nullptr), KVI_OK);
+  const auto with = [&](auto change, kvi_status expected = KVI_INVALID_ARGUMENT) {
+    kvi_part changed = part;
+    change(changed);
+    EXPECT_EQ(CALL(kvi_session_append, session_, &changed, 1, nullptr), expected);
+  };
+  const std::vector<int32_t> many(100000, 1);
+  with([](auto& p) { p.kind = 2; });
+  with([](auto& p) { p.kind = -1; });
+  with([](auto& p) { p.add_bos = 3; });
+  with([](auto& p) { p.parse_special = 2; });
+  with([](auto& p) { p.text_size = 1; });
+  with([](auto& p) { p.kind = KVI_PART_TOKENS, p.num_tokens = 1; });
+  with([&](auto& p) { p.kind = KVI_PART_TOKENS, p.tokens = many.data(), p.num_tokens = kAbsurd; });
+  with(
+      [&](auto& p) {
+        p.kind = KVI_PART_TOKENS, p.tokens = many.data(), p.num_tokens = many.size();
+      },
+      KVI_CONTEXT_FULL);
+  for (int32_t token : {-1, kVocabSize, INT32_MAX, INT32_MIN}) {
+    with([&](auto& p) { p.kind = KVI_PART_TOKENS, p.tokens = &token, p.num_tokens = 1; });
+  }
+  // All parts, or none.
+  kvi_part two[2] = {part, part};
+  two[0].text = "good";
+  two[0].text_size = 4;
+  two[1].kind = 77;
+  size_t before = 0, after = 0;
+  EXPECT_EQ(CALL(kvi_session_tokens, session_, nullptr, 0, &before, nullptr), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_session_append, session_, two, 2, nullptr));
+  EXPECT_EQ(CALL(kvi_session_tokens, session_, nullptr, 0, &after, nullptr), KVI_OK);
+  EXPECT_EQ(before, after);
+
+  EXPECT_INVALID(CALL(kvi_session_truncate, nullptr, 0, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_truncate, session_, UINT32_MAX, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_fork, nullptr, &out, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_fork, session_, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_tokens, nullptr, nullptr, 0, &before, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_tokens, session_, nullptr, 4, &before, nullptr));
+  kvi_session_info info;
+  EXPECT_EQ(CALL(kvi_session_info_init, &info, sizeof info), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_session_get_info, nullptr, &info, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_get_info, session_, nullptr, nullptr));
+  CALL(kvi_session_release, nullptr);
+}
+
+void CapiAbuse::abuse_requests() {
+  kvi_request* request = finished_request();
+  char buffer[16];
+  int32_t tokens[4];
+  float logprobs[4];
+  size_t size = 0;
+  EXPECT_INVALID(CALL(kvi_request_read, nullptr, buffer, 16, &size, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_read, request, nullptr, 16, &size, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_read, request, buffer, 3, &size, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_read, request, buffer, kAbsurd, &size, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_read, request, buffer, 16, nullptr, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_tokens, nullptr, 0, tokens, logprobs, 4, &size, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_tokens, request, 0, tokens, logprobs, 4, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_tokens, request, 0, tokens, logprobs, kAbsurd, &size, nullptr));
+  EXPECT_EQ(CALL(kvi_request_tokens, request, SIZE_MAX, tokens, logprobs, 4, &size, nullptr),
+            KVI_OK);
+  EXPECT_EQ(size, 0u);
+  EXPECT_EQ(CALL(kvi_request_tokens, request, 0, nullptr, logprobs, 4, &size, nullptr), KVI_OK);
+  EXPECT_EQ(size, 2u);
+  EXPECT_TRUE(std::isnan(logprobs[0]));
+  EXPECT_INVALID(CALL(kvi_request_top_logprobs, nullptr, 0, tokens, logprobs, 4, &size, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_top_logprobs, request, 0, tokens, logprobs, 4, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_request_top_logprobs, request, 0, tokens, logprobs, 4, &size, nullptr),
+            KVI_INVALID_STATE);
+  EXPECT_INVALID(CALL(kvi_request_wait, nullptr, 0, nullptr));
+  EXPECT_EQ(CALL(kvi_request_wait, request, 0, nullptr), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_request_await, nullptr, 0, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_cancel, nullptr, KVI_STOP, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_cancel, request, KVI_CONTINUE, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_cancel, request, 99, nullptr));
+  EXPECT_EQ(CALL(kvi_request_cancel, request, KVI_CANCEL, nullptr),
+            KVI_OK);  // no effect after the end
+  kvi_usage usage;
+  EXPECT_EQ(CALL(kvi_usage_init, &usage, sizeof usage), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_request_get_usage, nullptr, &usage, nullptr));
+  EXPECT_INVALID(CALL(kvi_request_get_usage, request, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_request_get_usage, request, &usage, nullptr), KVI_OK);
+  EXPECT_EQ(usage.finish, KVI_FINISH_LENGTH);
+  CALL(kvi_request_release, request);
+  CALL(kvi_request_release, nullptr);
+}
+
+void CapiAbuse::abuse_generation() {
+  constexpr float kNan = std::numeric_limits<float>::quiet_NaN();
+  kvi_request* out = nullptr;
+  EXPECT_INVALID(CALL(kvi_session_generate, nullptr, nullptr, &out, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_generate, session_, nullptr, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_generate, nullptr, "x", 1, nullptr, nullptr, nullptr, nullptr, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_generate, engine_, nullptr, 1, nullptr, nullptr, nullptr, nullptr, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_generate, engine_, "\xc3", 1, nullptr, nullptr, nullptr, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_generate, engine_, "", 0, nullptr, nullptr, nullptr, nullptr, nullptr));
+  const std::string long_prompt(5000, 'x');
+  expect_names(
+      [&](kvi_error** e) {
+        return kvi_generate(engine_, long_prompt.data(), long_prompt.size(), nullptr, nullptr,
+                            nullptr, nullptr, e);
+      },
+      "5000", KVI_CONTEXT_FULL);
+  const auto with = [&](const char* word, auto change) {
+    kvi_generate_options options;
+    EXPECT_EQ(CALL(kvi_generate_options_init, &options, sizeof options), KVI_OK);
+    change(options);
+    expect_names([&](kvi_error** e) { return kvi_session_generate(session_, &options, &out, e); },
+                 word);
+    expect_names(
+        [&](kvi_error** e) {
+          return kvi_generate(engine_, "once", 4, &options, nullptr, nullptr, nullptr, e);
+        },
+        word);
+    EXPECT_EQ(out, nullptr);
+  };
+  for (float value : {-1.0f, kNan, INFINITY, -INFINITY}) {
+    with("temperature", [&](auto& o) { o.temperature = value; });
+  }
+  for (float value : {0.0f, -0.5f, 1.5f, kNan, INFINITY}) {
+    with("top_p", [&](auto& o) { o.top_p = value; });
+  }
+  for (float value : {-0.5f, 1.5f, kNan, INFINITY}) {
+    with("min_p", [&](auto& o) { o.min_p = value; });
+  }
+  for (float value : {0.0f, -1.0f, kNan, INFINITY}) {
+    with("repetition_penalty", [&](auto& o) { o.repetition_penalty = value; });
+  }
+  for (float value : {kNan, INFINITY, -INFINITY}) {
+    with("presence_penalty", [&](auto& o) { o.presence_penalty = value; });
+    with("frequency_penalty", [&](auto& o) { o.frequency_penalty = value; });
+  }
+  with("top_logprobs", [](auto& o) { o.top_logprobs = -2; });
+  with("top_logprobs", [](auto& o) { o.top_logprobs = 65; });
+  with("ignore_eos", [](auto& o) { o.ignore_eos = 2; });
+  with("stops", [](auto& o) { o.num_stops = 1; });
+  with("num_stops", [](auto& o) { o.num_stops = UINT32_MAX; });
+  with("biases", [](auto& o) { o.num_biases = 1; });
+  with("num_biases", [](auto& o) { o.num_biases = UINT32_MAX; });
+  for (const kvi_stop_text& stop : {kvi_stop_text{"", 0}, kvi_stop_text{nullptr, 3},
+                                    kvi_stop_text{"\xff", 1}, kvi_stop_text{"x", kAbsurd}}) {
+    with("stop text", [&](auto& o) { o.stops = &stop, o.num_stops = 1; });
+  }
+  for (const kvi_logit_bias& bias : {kvi_logit_bias{-1, 0}, kvi_logit_bias{kVocabSize, 0},
+                                     kvi_logit_bias{0, kNan}, kvi_logit_bias{0, INFINITY}}) {
+    with("bias", [&](auto& o) { o.biases = &bias, o.num_biases = 1; });
+  }
+  // Every token forbidden is absurd too, and still ends in some way.
+  std::vector<kvi_logit_bias> all;
+  for (int32_t token = 0; token < kVocabSize; ++token) all.push_back({token, -INFINITY});
+  kvi_generate_options options;
+  kvi_generate_options_init(&options, sizeof options);
+  options.biases = all.data();
+  options.num_biases = static_cast<uint32_t>(all.size());
+  options.max_tokens = 2;
+  (void)CALL(kvi_generate, engine_, "once", 4, &options, nullptr, nullptr, nullptr, nullptr);
+  options.num_biases = 0;
+  options.max_tokens = UINT32_MAX;
+  options.ignore_eos = 1;
+  kvi_usage usage;
+  kvi_usage_init(&usage, sizeof usage);
+  EXPECT_EQ(CALL(kvi_generate, engine_, "once", 4, &options, nullptr, nullptr, &usage, nullptr),
+            KVI_OK);
+  EXPECT_EQ(usage.finish, KVI_FINISH_CONTEXT);
+  options.timeout_ms = 0;
+  EXPECT_EQ(CALL(kvi_generate, engine_, "once", 4, &options, nullptr, nullptr, &usage, nullptr),
+            KVI_OK);
+  EXPECT_EQ(usage.finish, KVI_FINISH_CANCELLED);
+
+  const std::vector<int32_t> tokens(300, 1);
+  std::vector<float> logprobs(300);
+  const auto score = [&](const int32_t* ids, size_t count, size_t first) {
+    return CALL(kvi_score, engine_, ids, count, first, logprobs.data(), nullptr, nullptr, nullptr);
+  };
+  EXPECT_INVALID(
+      CALL(kvi_score, nullptr, tokens.data(), 2, 1, logprobs.data(), nullptr, nullptr, nullptr));
+  EXPECT_INVALID(score(nullptr, 2, 1));
+  EXPECT_INVALID(score(tokens.data(), 0, 1));
+  EXPECT_INVALID(score(tokens.data(), 1, 1));
+  EXPECT_INVALID(score(tokens.data(), 2, 0));
+  EXPECT_INVALID(score(tokens.data(), 2, 2));
+  EXPECT_INVALID(score(tokens.data(), kAbsurd, 1));
+  EXPECT_EQ(score(tokens.data(), 300, 1), KVI_CONTEXT_FULL);
+  const int32_t outside[] = {1, kVocabSize};
+  EXPECT_INVALID(score(outside, 2, 1));
+  EXPECT_EQ(CALL(kvi_score, engine_, tokens.data(), 2, 1, nullptr, nullptr, nullptr, nullptr),
+            KVI_OK);
+}
+
+TEST_F(CapiAbuse, EveryFunctionAnswersNullZeroAndAbsurdArguments) {
+  abuse_errors_and_devices();
+  abuse_models();
+  abuse_tokenizers();
+  abuse_templates();
+  abuse_engines();
+  abuse_sessions();
+  abuse_requests();
+  abuse_generation();
+  const std::set<std::string> declared = functions_of_the_header();
+  EXPECT_GT(declared.size(), 60u);
+  for (const std::string& name : declared) EXPECT_TRUE(exercised().count(name)) << name;
+}
+
+// ---- structs of older and newer callers ----
+
+// A struct with room for what a newer caller's has.
+template <typename T>
+struct Newer {
+  T known;
+  unsigned char more[64];
+};
+
+template <typename T>
+void init_keeps_to_its_size(kvi_status (*init)(T*, size_t)) {
+  for (size_t size = 0; size <= sizeof(Newer<T>); ++size) {
+    Newer<T> buffer;
+    std::memset(&buffer, 0xa5, sizeof buffer);
+    const kvi_status status = init(&buffer.known, size);
+    const auto* bytes = reinterpret_cast<const unsigned char*>(&buffer);
+    size_t first_untouched = size;
+    if (size < sizeof(uint32_t)) {
+      EXPECT_EQ(status, KVI_INVALID_ARGUMENT);
+      first_untouched = 0;
+    } else {
+      EXPECT_EQ(status, KVI_OK);
+      EXPECT_EQ(buffer.known.struct_size, size);
+    }
+    for (size_t i = first_untouched; i < sizeof buffer; ++i)
+      ASSERT_EQ(bytes[i], 0xa5) << "byte " << i << " of " << size;
+    for (size_t i = sizeof(T); i < first_untouched; ++i)
+      ASSERT_EQ(bytes[i], 0) << "byte " << i << " of " << size;
+  }
+  EXPECT_EQ(init(nullptr, sizeof(T)), KVI_INVALID_ARGUMENT);
+  T one;
+  EXPECT_EQ(init(&one, SIZE_MAX), KVI_INVALID_ARGUMENT);
+  EXPECT_EQ(init(&one, 5000), KVI_INVALID_ARGUMENT);
+}
+
+TEST(CapiStructs, InitWritesDefaultsAndNeverPastItsSize) {
+  init_keeps_to_its_size(kvi_device_info_init);
+  init_keeps_to_its_size(kvi_model_options_init);
+  init_keeps_to_its_size(kvi_model_info_init);
+  init_keeps_to_its_size(kvi_message_init);
+  init_keeps_to_its_size(kvi_engine_options_init);
+  init_keeps_to_its_size(kvi_stats_init);
+  init_keeps_to_its_size(kvi_plan_init);
+  init_keeps_to_its_size(kvi_part_init);
+  init_keeps_to_its_size(kvi_session_options_init);
+  init_keeps_to_its_size(kvi_session_info_init);
+  init_keeps_to_its_size(kvi_messages_result_init);
+  init_keeps_to_its_size(kvi_generate_options_init);
+  init_keeps_to_its_size(kvi_usage_init);
+}
+
+// use(options): a call that reads options, and is fine with the defaults.
+template <typename T, typename Use>
+void options_of_any_age_are_read(kvi_status (*init)(T*, size_t), const Use& use) {
+  for (size_t size : {sizeof(uint32_t), sizeof(T) / 2 / 8 * 8, sizeof(T)}) {
+    if (size < sizeof(uint32_t)) continue;
+    T older;
+    std::memset(&older, 0xa5, sizeof older);  // what an old caller's memory holds behind its struct
+    ASSERT_EQ(init(&older, size), KVI_OK);
+    EXPECT_EQ(use(&older), KVI_OK) << "struct_size " << size;
+  }
+  Newer<T> newer;
+  ASSERT_EQ(init(&newer.known, sizeof newer), KVI_OK);
+  EXPECT_EQ(use(&newer.known), KVI_OK);
+  newer.more[63] = 1;
+  EXPECT_EQ(use(&newer.known), KVI_UNSUPPORTED);
+  newer.more[63] = 0;
+  newer.more[0] = 1;
+  EXPECT_EQ(use(&newer.known), KVI_UNSUPPORTED);
+  for (uint32_t size : {0u, 3u, 4097u, UINT32_MAX}) {
+    newer.known.struct_size = size;
+    EXPECT_EQ(use(&newer.known), KVI_INVALID_ARGUMENT) << "struct_size " << size;
+  }
+}
+
+TEST_F(CapiAbuse, OptionsOfOlderAndNewerCallersAreRead) {
+  options_of_any_age_are_read(kvi_model_options_init, [&](const kvi_model_options* options) {
+    kvi_model* model = nullptr;
+    const kvi_status status = kvi_model_open(kModelPath.data(), kModelPath.size(), options, &model,
+                                             nullptr);
+    kvi_model_release(model);
+    return status;
+  });
+  options_of_any_age_are_read(kvi_engine_options_init, [&](const kvi_engine_options* options) {
+    kvi_engine* engine = nullptr;
+    const kvi_status status = kvi_engine_create(model_, options, &engine, nullptr);
+    kvi_engine_release(engine);
+    return status;
+  });
+  options_of_any_age_are_read(kvi_session_options_init, [&](const kvi_session_options* options) {
+    kvi_session* session = nullptr;
+    const kvi_status status = kvi_session_create(engine_, options, &session, nullptr);
+    kvi_session_release(session);
+    return status;
+  });
+  options_of_any_age_are_read(kvi_generate_options_init, [&](const kvi_generate_options* options) {
+    return kvi_generate(
+        engine_, "once", 4, options, [](void*, const kvi_text*) -> int32_t { return KVI_STOP; },
+        nullptr, nullptr, nullptr);
+  });
+  options_of_any_age_are_read(kvi_part_init, [&](const kvi_part* part) {
+    return kvi_session_append(session_, part, 1, nullptr);
+  });
+}
+
+// get(result): a call that writes a result.
+template <typename T, typename Get>
+void results_fit_callers_of_any_age(kvi_status (*init)(T*, size_t), const Get& get) {
+  Newer<T> full;
+  ASSERT_EQ(init(&full.known, sizeof full), KVI_OK);
+  std::memset(full.more, 1, sizeof full.more);
+  ASSERT_EQ(get(&full.known), KVI_OK);
+  EXPECT_EQ(full.known.struct_size, sizeof full);
+  for (unsigned char byte : full.more) EXPECT_EQ(byte, 0);
+  for (size_t size = sizeof(uint32_t); size <= sizeof(T); size += 4) {
+    T older;
+    std::memset(&older, 0xa5, sizeof older);
+    older.struct_size = static_cast<uint32_t>(size);
+    ASSERT_EQ(get(&older), KVI_OK);
+    const auto* bytes = reinterpret_cast<const unsigned char*>(&older);
+    for (size_t i = size; i < sizeof(T); ++i)
+      ASSERT_EQ(bytes[i], 0xa5) << "byte " << i << " of " << size;
+  }
+  for (uint32_t size : {0u, 3u, 4097u, UINT32_MAX}) {
+    full.known.struct_size = size;
+    EXPECT_EQ(get(&full.known), KVI_INVALID_ARGUMENT) << "struct_size " << size;
+  }
+}
+
+TEST_F(CapiAbuse, ResultsFitOlderAndNewerCallers) {
+  results_fit_callers_of_any_age(kvi_device_info_init,
+                                 [](auto* out) { return kvi_device_get_info(0, out, nullptr); });
+  results_fit_callers_of_any_age(
+      kvi_model_info_init, [&](auto* out) { return kvi_model_get_info(model_, out, nullptr); });
+  results_fit_callers_of_any_age(
+      kvi_stats_init, [&](auto* out) { return kvi_engine_get_stats(engine_, out, nullptr); });
+  results_fit_callers_of_any_age(
+      kvi_plan_init, [&](auto* out) { return kvi_plan_engine(model_, nullptr, out, nullptr); });
+  results_fit_callers_of_any_age(kvi_session_info_init, [&](auto* out) {
+    return kvi_session_get_info(session_, out, nullptr);
+  });
+  kvi_request* request = finished_request();
+  results_fit_callers_of_any_age(
+      kvi_usage_init, [&](auto* out) { return kvi_request_get_usage(request, out, nullptr); });
+  kvi_request_release(request);
+}
+
+TEST_F(CapiAbuse, ArraysOfOlderAndNewerElementsAreWalkedByTheirSize) {
+  size_t count = 0;
+  kvi_session_truncate(session_, 0, nullptr);
+  Newer<kvi_part> newer[3];
+  for (auto& part : newer) {
+    kvi_part_init(&part.known, sizeof part);
+    part.known.text = "a";
+    part.known.text_size = 1;
+  }
+  EXPECT_EQ(kvi_session_append(session_, &newer[0].known, 3, nullptr), KVI_OK);
+  EXPECT_EQ(kvi_session_tokens(session_, nullptr, 0, &count, nullptr), KVI_OK);
+  EXPECT_EQ(count, 3u);
+  newer[2].known.struct_size = sizeof(kvi_part);  // of another age than the first
+  EXPECT_EQ(kvi_session_append(session_, &newer[0].known, 3, nullptr), KVI_INVALID_ARGUMENT);
+}
+
+TEST_F(CapiAbuse, TheLogsOwnerIsToldOnceHoweverItEnds) {
+  int num_destroyed = 0;
+  kvi_engine_options options;
+  kvi_engine_options_init(&options, sizeof options);
+  options.log = [](void*, int32_t, const char*) {};
+  options.log_user = &num_destroyed;
+  options.log_destroy = [](void* user) { ++*static_cast<int*>(user); };
+  kvi_plan plan;
+  kvi_plan_init(&plan, sizeof plan);
+  EXPECT_EQ(kvi_plan_engine(model_, &options, &plan, nullptr), KVI_OK);
+  EXPECT_EQ(num_destroyed, 0);  // a plan keeps nothing
+  kvi_engine* engine = nullptr;
+  options.page_len = 17;
+  EXPECT_EQ(kvi_engine_create(model_, &options, &engine, nullptr), KVI_INVALID_ARGUMENT);
+  EXPECT_EQ(num_destroyed, 1);
+  options.page_len = 16;
+  EXPECT_EQ(kvi_engine_create(nullptr, &options, &engine, nullptr), KVI_INVALID_ARGUMENT);
+  EXPECT_EQ(num_destroyed, 2);
+  EXPECT_EQ(kvi_engine_create(model_, &options, &engine, nullptr), KVI_OK);
+  EXPECT_EQ(kvi_engine_close(engine, KVI_FOREVER, nullptr), KVI_OK);
+  kvi_engine_release(engine);
+  EXPECT_EQ(num_destroyed, 3);
+}
+
+TEST(CapiModel, MetadataOpensWithoutWeights) {
+  kvi_model_options options;
+  kvi_model_options_init(&options, sizeof options);
+  options.load = KVI_LOAD_METADATA;
+  kvi_model* model = nullptr;
+  ASSERT_EQ(kvi_model_open(kModelPath.data(), kModelPath.size(), &options, &model, nullptr),
+            KVI_OK);
+  kvi_engine* engine = nullptr;
+  expect_names([&](kvi_error** e) { return kvi_engine_create(model, nullptr, &engine, e); },
+               "weights", KVI_INVALID_STATE);
+  char value[256];
+  EXPECT_EQ(kvi_model_metadata_value(model, "tokenizer.ggml.tokens", KVI_ZERO_TERMINATED, value,
+                                     sizeof value, nullptr, nullptr),
+            KVI_OK);
+  EXPECT_STREQ(value, R"(["!","\"","#","$","%","&","'","(","... 282 more"])");
+  kvi_model_release(model);
+}
+
+}  // namespace

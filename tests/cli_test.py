@@ -1,0 +1,233 @@
+#!/usr/bin/env python3
+"""The command line program: the forms that others build on, its exit codes, bad input and Ctrl-C.
+
+    cli_test.py PROGRAM TEST_DATA
+"""
+
+import json
+import os
+import pty
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+import time
+import unittest
+from pathlib import Path
+
+PROGRAM = DATA = None
+TEMPLATE = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
+
+
+def model(name="llama-q4_1.gguf"):
+    return str(DATA / "models" / "tiny" / name)
+
+
+def run(*arguments, stdin=b"", expect=0):
+    done = subprocess.run([PROGRAM, *arguments], input=stdin, capture_output=True, check=False)
+    assert done.returncode == expect, f"{arguments}: exit {done.returncode}: {done.stderr.decode()}"
+    return done
+
+
+def run_json(*arguments, **options):
+    return json.loads(run(*arguments, "--json", **options).stdout)
+
+
+class Forms(unittest.TestCase):
+    def test_run_writes_text_ids_usage_and_timings(self):
+        arguments = ("run", "-m", model(), "-p", "once upon", "-n", "12", "--temp", "0", "--ignore-eos")
+        made = run_json(*arguments)
+        self.assertEqual(list(made), ["text", "tokens", "finish_reason", "usage", "timings"])
+        self.assertEqual(len(made["tokens"]), 12)
+        self.assertEqual(made["finish_reason"], "length")
+        self.assertEqual(set(made["usage"]), {"prompt_tokens", "cached_tokens", "generated_tokens"})
+        self.assertEqual(set(made["timings"]), {"ttft_ms", "tpot_ms"})
+        self.assertEqual(run_json(*arguments)["tokens"], made["tokens"])
+        self.assertEqual(run(*arguments).stdout.decode(), made["text"] + "\n")
+
+    def test_run_reads_files_and_stdin_alike(self):
+        with tempfile.NamedTemporaryFile() as file:
+            file.write(b"once upon")
+            file.flush()
+            options = ("run", "-m", model(), "-n", "6", "--temp", "0", "--ignore-eos")
+            expected = run_json(*options, "-p", "once upon")["tokens"]
+            self.assertEqual(run_json(*options, "-f", file.name)["tokens"], expected)
+            self.assertEqual(run_json(*options, stdin=b"once upon")["tokens"], expected)
+            self.assertEqual(run_json(*options, "-f", "-", stdin=b"once upon")["tokens"], expected)
+
+    def test_run_stops_before_a_stop_text(self):
+        options = ("run", "-m", model(), "-p", "once", "-n", "40", "--temp", "0", "--ignore-eos")
+        text = run_json(*options)["text"]
+        stop = next(c for c in text if c.isascii() and c.isprintable())
+        made = run_json(*options, "--stop", stop)
+        self.assertEqual(made["finish_reason"], "stop")
+        self.assertEqual(made["text"], text[: text.index(stop)])
+
+    def test_logprobs_come_with_each_token(self):
+        made = run_json("run", "-m", model(), "-p", "once", "-n", "3", "--temp", "0", "--ignore-eos", "--logprobs", "2")
+        self.assertEqual([place["token"] for place in made["logprobs"]], made["tokens"])
+        for place in made["logprobs"]:
+            self.assertEqual(len(place["top"]), 2)
+            self.assertEqual(place["top"][0]["logprob"], place["logprob"])
+
+    def test_chat_answers_each_line(self):
+        with tempfile.TemporaryDirectory() as folder:
+            shutil.copytree(model("llama"), folder, dirs_exist_ok=True)
+            (Path(folder) / "tokenizer_config.json").write_text(json.dumps({"chat_template": TEMPLATE}))
+            options = ("-m", folder, "-n", "4", "--temp", "0", "--ignore-eos", "--json")
+            lines = run("chat", *options, "--system", "be", stdin=b"hi\nyo\n").stdout.splitlines()
+            self.assertEqual(len(lines), 2)
+            self.assertGreater(json.loads(lines[1])["usage"]["cached_tokens"], 0)
+            made = json.loads(run("run", *options, "--chat", "-p", "hi").stdout)
+            self.assertEqual(made["usage"]["generated_tokens"], 4)
+
+    def test_tokenize_adds_nothing_and_parses_no_special_tokens(self):
+        options = ("tokenize", "-m", model())
+        whole = run_json(*options, stdin=b"once upon\na time")["tokens"]
+        lines = run(*options, "--json", "--lines", stdin=b"once upon\n\na time\n").stdout.splitlines()
+        parts = [json.loads(line)["tokens"] for line in lines]
+        self.assertEqual(len(parts), 3)
+        self.assertEqual(parts[1], [])
+        self.assertEqual(run(*options, stdin=b"once upon\na time").stdout.decode().split(), [str(t) for t in whole])
+
+    def test_plan_states_bytes_without_weights(self):
+        plan = run_json("plan", "-m", model(), "--max-model-len", "256", "--sequences", "8")
+        self.assertEqual(
+            list(plan), ["weights_bytes", "kv_bytes_per_token", "kv_bytes", "scratch_bytes", "load_peak_bytes"])
+        self.assertEqual(plan["kv_bytes_per_token"], 2 * 2 * 2 * 16 * 2)
+        self.assertEqual(plan["kv_bytes"], 8 * 256 * plan["kv_bytes_per_token"])
+
+    def test_score_answers_each_line_with_one_entry_a_next_position(self):
+        lines = b'{"tokens":[1,2,3,4]}\n\n{"tokens":[5,6]}\n'
+        for exact in ([], ["--exact"]):
+            answers = [json.loads(l) for l in run("score", "-m", model(), "--json", *exact, stdin=lines).stdout.splitlines()]
+            self.assertEqual([len(a["top1"]) for a in answers], [3, 1])
+            self.assertEqual([len(a["logprob"]) for a in answers], [3, 1])
+            self.assertTrue(all(p <= 0 for a in answers for p in a["logprob"]))
+
+    def test_ppl_leaves_the_first_token_of_each_window_out(self):
+        text = DATA.parent / "LICENSE"
+        count = len(run_json("tokenize", "-m", model(), "-f", str(text))["tokens"])
+        made = run_json("ppl", "-m", model(), "-f", str(text), "--ctx", "128")
+        self.assertEqual(list(made), ["perplexity", "tokens"])
+        full, rest = divmod(count, 128)
+        self.assertEqual(made["tokens"], full * 127 + max(rest - 1, 0))
+        self.assertGreater(made["perplexity"], 1)
+
+    def test_bench_reports_prefill_and_decode_for_each_count(self):
+        results = run_json("bench", "-m", model(), "--prompt-len", "32", "--gen-len", "8", "--sequences", "1,4",
+                           "--threads", "2", "--repeats", "1")["results"]
+        self.assertEqual([(r["name"], r["sequences"]) for r in results],
+                         [("prefill", 1), ("decode", 1), ("prefill", 4), ("decode", 4)])
+        for result in results:
+            self.assertEqual(list(result), ["name", "sequences", "prompt_len", "gen_len", "tokens_per_s"])
+            self.assertGreater(result["tokens_per_s"], 0)
+
+    def test_inspect_describes_the_file(self):
+        made = run_json("inspect", "-m", model())
+        self.assertEqual((made["architecture"], made["supported"]), ("llama", True))
+        self.assertEqual(made["metadata"]["llama.block_count"], 2)
+        self.assertIn("llama", run("inspect", "-m", model()).stdout.decode())
+
+
+class Failures(unittest.TestCase):
+    def fails(self, code, word, *arguments, stdin=b"", stdout=b""):
+        done = run(*arguments, stdin=stdin, expect=code)
+        message = done.stderr.decode()
+        self.assertIn(word, message)
+        self.assertNotIn("\033", message)  # no colour where stderr is no terminal
+        self.assertEqual(done.stdout, stdout)
+
+    def test_a_wrong_command_line_is_2(self):
+        self.fails(2, "--help")
+        self.fails(2, "--help", "fly")
+        self.fails(2, "--model", "run", "-p", "x")
+        self.fails(2, "--help", "run", "-m", model(), "-p", "x", "-n", "many")
+        self.fails(2, "--help", "run", "-m", model(), "-p", "x", "-n", "-1")
+
+    def test_a_bad_value_is_2_and_named(self):
+        for option, value, word in (("--temp", "-1", "temperature"), ("--temp", "nan", "temperature"),
+                                    ("--top-p", "0", "top_p"), ("--min-p", "2", "min_p"),
+                                    ("--repeat-penalty", "0", "repetition_penalty"), ("--page-len", "17", "page_len"),
+                                    ("--threads", "0", "num_threads"), ("--logprobs", "65", "top_logprobs")):
+            self.fails(2, word, "run", "-m", model(), "-p", "x", option, value)
+        self.fails(2, "INVALID_ARGUMENT", "run", "-m", model(), "-p", "")
+        self.fails(2, "INVALID_ARGUMENT", "tokenize", "-m", model(), stdin=b"ab\xff")
+        self.fails(2, "line 2", "tokenize", "-m", model(), "--lines", stdin=b"\nab\xff\n", stdout=b"\n")
+        self.fails(2, "line 1", "score", "-m", model(), "--json", stdin=b"nonsense\n")
+        self.fails(2, "line 1", "score", "-m", model(), "--json", stdin=b'{"tokens":[1,99999]}\n')
+        self.fails(2, "--ctx", "ppl", "-m", model(), "--ctx", "1", stdin=b"a b c")
+
+    def test_a_missing_or_broken_file_is_3(self):
+        self.fails(3, "NOT_FOUND", "inspect", "-m", "/no/such/model.gguf")
+        self.fails(3, "/no/such/prompt", "run", "-m", model(), "-f", "/no/such/prompt")
+        with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
+            file.write(Path(model()).read_bytes()[:1000])
+            file.flush()
+            self.fails(3, "CORRUPT", "inspect", "-m", file.name)
+        self.fails(3, "UNSUPPORTED", "run", "-m", model(), "--chat", "-p", "hi")
+
+    def test_exhaustion_is_4(self):
+        self.fails(4, "CONTEXT_FULL", "run", "-m", model(), "-p", "x" * 5000)
+        self.fails(4, "EXHAUSTED", "run", "-m", model(), "-p", "x", "--kv-budget", "1")
+
+    def test_unwritable_output_is_1(self):
+        with open("/dev/full", "wb") as full:
+            done = subprocess.run([PROGRAM, "inspect", "-m", model()], stdout=full, stderr=subprocess.PIPE, check=False)
+        self.assertEqual(done.returncode, 1)
+
+    def test_help_and_version_are_0(self):
+        self.assertIn(b"Exit codes", run("--help").stdout)
+        self.assertTrue(run("--version").stdout.startswith(b"kvinfer 0."))
+        for command in ("run", "chat", "inspect", "tokenize", "plan", "score", "ppl", "bench"):
+            self.assertIn(b"--json", run(command, "--help").stdout)
+
+
+class Terminal(unittest.TestCase):
+    def test_no_color_is_obeyed(self):
+        for variable, coloured in (("", True), ("1", False)):
+            main, other = pty.openpty()
+            environment = {**os.environ, "NO_COLOR": variable}
+            with subprocess.Popen([PROGRAM, "inspect", "-m", "/none"], stderr=other, env=environment) as process:
+                process.wait()
+            os.close(other)
+            message = os.read(main, 4096)
+            os.close(main)
+            self.assertEqual(b"\033[31m" in message, coloured)
+
+    def interrupt(self, *arguments):
+        """Sends Ctrl-C once the command waits for what never comes, or runs."""
+        with subprocess.Popen([PROGRAM, *arguments], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                              stderr=subprocess.PIPE) as process:
+            while process.poll() is None:
+                status = Path(f"/proc/{process.pid}/status").read_text()
+                if "\nThreads:\t1\n" not in status:  # the one that receives signals has started
+                    process.send_signal(signal.SIGINT)
+                    break
+                time.sleep(0.01)
+            output, _ = process.communicate()
+            return process.returncode, output
+
+    def test_ctrl_c_while_reading_exits_with_130(self):
+        code, _ = self.interrupt("tokenize", "-m", model())
+        self.assertEqual(code, 130)
+
+    def test_ctrl_c_ends_a_generation_and_keeps_its_text(self):
+        real = Path(os.environ.get("KVINFER_CACHE", Path.home() / ".cache/kvinfer")) / "SmolLM2-135M-Instruct.Q4_1.gguf"
+        if not real.exists():
+            self.skipTest(f"{real} is missing (tests/fetch_models.sh smollm2)")
+        with subprocess.Popen([PROGRAM, "run", "-m", str(real), "-p", "Once", "-n", "4000", "--ignore-eos"],
+                              stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
+            first = process.stdout.read(4)  # text has begun
+            process.send_signal(signal.SIGINT)
+            rest, message = process.communicate()
+        self.assertEqual(process.returncode, 130)
+        self.assertEqual(len(first), 4)
+        self.assertTrue(rest.endswith(b"\n"))
+        self.assertIn(b"interrupted", message)
+
+
+if __name__ == "__main__":
+    PROGRAM, DATA = sys.argv[1], Path(sys.argv[2]).resolve()
+    unittest.main(argv=sys.argv[:1])
