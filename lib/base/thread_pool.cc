@@ -8,9 +8,12 @@
 namespace kvi {
 namespace {
 
-// Between two loops of one decode step lie a few microseconds of serial work; a thread that slept
-// through them would pay twice that to wake. Longer spinning would only rob the host of its cores.
-constexpr int kSpins = 2000;
+// Pauses, together 20-40 microseconds. Between two loops of one decode step lie a few microseconds of
+// serial work; a thread that slept through them would pay twice that to wake. Longer spinning robs us
+// more than it gives: the kernel counts it as our share of a core, and takes that from real work beside
+// busy threads of others (medians: 2000 pauses keep 55 % of the decode speed beside one, 500 keep 64 %;
+// tests/bench/foreign_threads.cc).
+constexpr int kSpins = 500;
 
 inline void pause_cpu() {
 #if defined(__x86_64__)
