@@ -27,13 +27,7 @@ Value make_range(Runtime& runtime, const Value&, const Arguments& arguments) {
   if (count > kMaxRange) {
     runtime.meter().fail_limit(concat("a range of more than ", kMaxRange, " numbers"));
   }
-  std::vector<Value> numbers;
-  for (uint64_t i = 0; i < count; ++i) {
-    numbers.push_back(start + static_cast<int64_t>(i) * step);
-  }
-  std::string label = step == 1 ? concat("range(", start, ", ", stop, ")")
-                                : concat("range(", start, ", ", stop, ", ", step, ")");
-  return runtime.sequence(Sequence::Form::range, std::move(numbers), label);
+  return runtime.range(start, stop, step, count);
 }
 
 // Calls put(key, value) for the one mapping that may come first, then for each named argument.
@@ -42,6 +36,7 @@ void for_each_entry(Runtime& runtime, const Arguments& arguments, const Put& put
   if (arguments.positional.size() > 1) runtime.fail("dict() and namespace() take one mapping");
   if (!arguments.positional.empty()) {
     const Value& source = arguments.positional[0];
+    if (source.is_undefined()) runtime.fail("dict() and namespace() of an undefined value");
     if (source.is_dict()) {
       for (const auto& [key, value] : source.as_dict().entries) put(key, value);
     } else {

@@ -620,9 +620,16 @@ class Parser {
     return method ? method->call : nullptr;
   }
 
+  // Filters and tests of other engines have names with dots.
+  std::string parse_dotted_name() {
+    std::string name = expect_name();
+    while (skip_symbol(".")) name += "." + expect_name();
+    return name;
+  }
+
   Suffix parse_filter() {
     int start = line();
-    std::string name = expect_name();
+    std::string name = parse_dotted_name();
     FilterSuffix suffix{name, find_offered(start, find_filter(name), "filter", name), {}};
     if (peek().is_symbol("(")) suffix.arguments = parse_arguments();
     return {start, std::move(suffix)};
@@ -630,7 +637,7 @@ class Parser {
 
   Suffix parse_test(int start) {
     bool negated = skip_name("not");
-    std::string name = expect_name();
+    std::string name = parse_dotted_name();
     TestSuffix suffix{name, find_offered(start, find_test(name), "test", name), negated, {}};
     const Token& token = peek();
     bool begins_value = token.kind == Kind::name || token.kind == Kind::string ||

@@ -72,7 +72,18 @@ Value Runtime::sequence(Sequence::Form form, std::vector<Value> items, std::stri
   for (const Value& item : items) depth = std::max(depth, item.depth());
   depth = checked_depth(depth + 1);
   return std::make_shared<Sequence>(
-      Sequence{form, std::move(items), std::move(label), 0, depth, std::move(charge)});
+      Sequence{form, std::move(items), std::move(label), 0, 0, 1, depth, std::move(charge)});
+}
+
+Value Runtime::range(int64_t first, int64_t end, int64_t stride, size_t count) {
+  std::vector<Value> numbers;
+  for (size_t i = 0; i < count; ++i) numbers.push_back(first + static_cast<int64_t>(i) * stride);
+  std::string label = stride == 1 ? concat("range(", first, ", ", end, ")")
+                                  : concat("range(", first, ", ", end, ", ", stride, ")");
+  Value value = sequence(Sequence::Form::range, std::move(numbers), std::move(label));
+  value.sequence()->first = first;
+  value.sequence()->stride = stride;
+  return value;
 }
 
 Value Runtime::iterator(std::vector<Value> items) {
@@ -88,8 +99,8 @@ std::shared_ptr<Dict> Runtime::new_dict() {
 bool Runtime::check_key(const Value& key, size_t num_comparisons) {
   meter_.work((key.is_string() ? key.as_text().size() : 0) * num_comparisons);
   const Sequence* items = key.sequence();
-  if (!items) return !key.is_dict() && !key.as_namespace() && !key.is_undefined();
-  if (items->form != Sequence::Form::tuple) return false;
+  if (!items) return !key.is_dict() && !key.as_namespace();
+  if (items->form == Sequence::Form::list || items->form == Sequence::Form::view) return false;
   return std::all_of(items->items.begin(), items->items.end(),
                      [&](const Value& item) { return check_key(item, num_comparisons); });
 }
@@ -109,7 +120,9 @@ void Runtime::put(Dict& dict, Value key, Value value) {
 }
 
 const Value* Runtime::find(const Dict& dict, const Value& key) {
-  if (!check_key(key, std::bit_width(dict.entries.size()) + 1)) return nullptr;
+  if (!check_key(key, std::bit_width(dict.entries.size()) + 1)) {
+    fail(concat("a ", key.type_name(), " cannot be the key of a dict"));
+  }
   auto found = dict.index.find(key);
   return found == dict.index.end() ? nullptr : &dict.entries[found->second].second;
 }
@@ -339,7 +352,7 @@ bool Runtime::contains(const Value& container, const Value& item) {
 std::optional<Value> Runtime::find_element(const Value& object, const Value& key) {
   if (object.is_undefined()) fail_undefined(*this, object);
   if (object.is_dict()) {
-    const Value* found = find(object.as_dict(), key);
+    const Value* found = check_key(key, 1) ? find(object.as_dict(), key) : nullptr;
     return found ? std::optional<Value>(*found) : std::nullopt;
   }
   if (!key.is_int()) return std::nullopt;
@@ -417,7 +430,8 @@ Value Runtime::slice(const Value& object, const Value& begin, const Value& end, 
   const Sequence* items = object.sequence();
   bool indexed = items && items->form != Sequence::Form::view &&
                  items->form != Sequence::Form::iterator;
-  if (!is_text && !indexed) return Undefined{};  // as Jinja has it for what cannot be subscripted
+  if (!is_text && !indexed)
+    fail(concat("a value of type ", object.type_name(), " cannot be sliced"));
 
   // Python's slice.indices(): bounds clipped to where a walk in this direction can be.
   int64_t size = static_cast<int64_t>(*length(object));
@@ -442,8 +456,15 @@ Value Runtime::slice(const Value& object, const Value& begin, const Value& end, 
   if (!is_text) {
     std::vector<Value> taken;
     for_each_index([&](size_t i) { taken.push_back(items->items[i]); });
-    bool tuple = items->form == Sequence::Form::tuple;
-    return sequence(tuple ? Sequence::Form::tuple : Sequence::Form::list, std::move(taken));
+    if (items->form != Sequence::Form::range) return sequence(items->form, std::move(taken));
+    auto number = [&](int64_t index) {
+      return number_operation(*this, BinaryOp::add, items->first,
+                              number_operation(*this, BinaryOp::multiply, index, items->stride))
+          .as_int();
+    };
+    int64_t new_stride = number_operation(*this, BinaryOp::multiply, items->stride, stride)
+                             .as_int();
+    return range(number(from), number(to), new_stride, taken.size());
   }
   const MarkedText& text = object.as_text();
   if (stride == 1) {

@@ -62,6 +62,7 @@ class Runtime {
     return sequence(Sequence::Form::tuple, std::move(items));
   }
   Value iterator(std::vector<Value> items);
+  Value range(int64_t first, int64_t end, int64_t stride, size_t count);
   Value sequence(Sequence::Form form, std::vector<Value> items, std::string label = {});
   std::shared_ptr<Dict> new_dict();
   void put(Dict& dict, Value key, Value value);  // replaces the value of a key that is there
@@ -82,9 +83,10 @@ class Runtime {
   bool less(const Value& a, const Value& b);
   bool contains(const Value& container, const Value& item);
 
-  // object[key], object.name, object[begin:end:step]; undefined where there is none.
+  // object[key], object.name; undefined where there is none.
   Value element(const Value& object, const Value& key);
   Value attribute(const Value& object, std::string_view name);
+  // object[begin:end:step], each of which may be none.
   Value slice(const Value& object, const Value& begin, const Value& end, const Value& step);
   // Follows 'a.b.0' as filters with an attribute argument do.
   Value path(const Value& object, const Value& attribute);

@@ -51,7 +51,6 @@ Value divisible_by(Runtime& runtime, const Value& value, const Arguments& argume
 template <int64_t rest>
 Value parity(Runtime& runtime, const Value& value, const Arguments& arguments) {
   BoundArguments bound(runtime, "even/odd", arguments, {});
-  if (value.is_string()) return false;  // '%' would format it
   return runtime.equal(runtime.binary(BinaryOp::modulo, value, int64_t{2}), rest);
 }
 

@@ -82,10 +82,11 @@ bool Value::is_same_object(const Value& other) const {
 namespace {
 
 int key_rank(const Value& key) {
-  if (key.is_none()) return 0;
-  if (key.is_number()) return 1;
-  if (key.is_string()) return 2;
-  return key.sequence() ? 3 : 4;
+  if (key.is_undefined()) return 0;
+  if (key.is_none()) return 1;
+  if (key.is_number()) return 2;
+  if (key.is_string()) return 3;
+  return key.sequence() ? 4 : 5;
 }
 
 // Total, with NaN first. long double holds every int64_t and every double.
@@ -105,10 +106,11 @@ std::strong_ordering order_keys(const Value& a, const Value& b) {
   int rank = key_rank(a);
   if (rank != key_rank(b)) return rank <=> key_rank(b);
   switch (rank) {
-    case 0: return std::strong_ordering::equal;
-    case 1: return order_numbers(a, b);
-    case 2: return a.as_view() <=> b.as_view();
-    case 3: {
+    case 0:
+    case 1: return std::strong_ordering::equal;
+    case 2: return order_numbers(a, b);
+    case 3: return a.as_view() <=> b.as_view();
+    case 4: {
       const auto& x = a.sequence()->items;
       const auto& y = b.sequence()->items;
       for (size_t i = 0; i < std::min(x.size(), y.size()); ++i) {

@@ -117,8 +117,9 @@ struct Sequence {
 
   Form form = Form::list;
   std::vector<Value> items;
-  std::string label;  // how ranges, views and iterators print
-  size_t next = 0;    // iterator: the first item not yet taken
+  std::string label;              // how ranges, views and iterators print
+  size_t next = 0;                // iterator: the first item not yet taken
+  int64_t first = 0, stride = 1;  // range: its items are first, first + stride, ...
   int depth = 1;
   Charge charge;
 };
