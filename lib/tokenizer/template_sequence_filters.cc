@@ -34,12 +34,8 @@ using Keyed = std::pair<Value, Value>;  // the key, the item
 // Stable. Elements with NaN sort first, so that the order is one whatever the template brings.
 std::vector<Value> sorted(Runtime& runtime, std::vector<Keyed> items, bool reverse) {
   Charge charge(runtime.meter(), items.size() * 2 * sizeof(Keyed));
-  // As Jinja compares keys: what is equal needs no order.
-  auto below = [&](const Value& a, const Value& b) {
-    return !runtime.equal(a, b) && runtime.less(a, b);
-  };
-  auto less = [&](const Keyed& a, const Keyed& b) { return below(a.first, b.first); };
-  auto greater = [&](const Keyed& a, const Keyed& b) { return below(b.first, a.first); };
+  auto less = [&](const Keyed& a, const Keyed& b) { return runtime.less(a.first, b.first); };
+  auto greater = [&](const Keyed& a, const Keyed& b) { return runtime.less(b.first, a.first); };
   if (reverse) {
     std::stable_sort(items.begin(), items.end(), greater);
   } else {

@@ -64,22 +64,6 @@ Value join_text(Runtime& runtime, const MarkedText& separator, const std::vector
   return out.finish();
 }
 
-namespace {
-
-void append_title(std::string& out, char32_t code_point) {
-  std::string upper;
-  append_upper(upper, code_point);
-  size_t rest = next_code_point(upper, 0);
-  out.append(upper, 0, rest);
-  while (rest < upper.size()) {
-    CodePoint c = decode_utf8(upper, rest);
-    append_lower(out, c.value);
-    rest += static_cast<size_t>(c.size);
-  }
-}
-
-}  // namespace
-
 void append_cased(TextBuilder& out, const MarkedText& text, size_t begin, size_t end, Case to) {
   out.meter().work((end - begin) * 64);  // a code point costs a search in the table
   std::string mapped;
@@ -89,9 +73,7 @@ void append_cased(TextBuilder& out, const MarkedText& text, size_t begin, size_t
     mapped.clear();
     while (begin < end && mapped.size() < 256 && text.origin_at(begin) == origin) {
       CodePoint c = decode_utf8(text.view(), begin);
-      (to == Case::upper   ? append_upper
-       : to == Case::lower ? append_lower
-                           : append_title)(mapped, c.value);
+      (to == Case::upper ? append_upper : append_lower)(mapped, c.value);
       begin += static_cast<size_t>(c.size);
     }
     out.append(mapped, origin);
@@ -102,7 +84,7 @@ Value capitalize_text(Runtime& runtime, const MarkedText& text) {
   TextBuilder out(runtime.meter());
   if (!text.empty()) {
     size_t first = next_code_point(text.view(), 0);
-    append_cased(out, text, 0, first, Case::title);
+    append_cased(out, text, 0, first, Case::upper);
     append_cased(out, text, first, text.size(), Case::lower);
   }
   return out.finish();
