@@ -1,0 +1,283 @@
+// The engine over real weights of tiny models: what a session computes depends on its tokens only, bit for
+// bit, whatever runs beside it and however the work is cut.
+#include "engine/engine.h"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+#include <random>
+
+#include "base/error.h"
+#include "support/seed.h"
+
+namespace kvi {
+namespace {
+
+std::shared_ptr<const LoadedModel> open_tiny(const std::string& name) {
+  return LoadedModel::open(std::string(KVINFER_TEST_DATA) + "/models/tiny/" + name, {});
+}
+
+std::vector<TokenId> random_tokens(std::mt19937_64& random, const LoadedModel& model, size_t count) {
+  std::vector<TokenId> tokens(count);
+  for (TokenId& token : tokens) token = static_cast<TokenId>(random() % model.config().vocab_size);
+  return tokens;
+}
+
+void append(Session& session, const std::vector<TokenId>& tokens) {
+  const Part part = std::span<const TokenId>(tokens);
+  session.append({&part, 1});
+}
+
+// Ids and log-probabilities: equal logits give equal bits here, and unequal ones hardly ever do.
+struct Output {
+  std::vector<TokenId> tokens;
+  std::vector<float> logprobs;
+  Finish finish = Finish::none;
+  bool operator==(const Output& other) const {
+    return tokens == other.tokens && finish == other.finish && logprobs.size() == other.logprobs.size() &&
+           std::memcmp(logprobs.data(), other.logprobs.data(), logprobs.size() * sizeof(float)) == 0;
+  }
+};
+
+GenerateOptions sampled(uint64_t seed, uint32_t max_tokens = 24) {
+  GenerateOptions options;
+  options.max_tokens = max_tokens;
+  options.sampling.seed = seed;
+  options.top_logprobs = 0;
+  options.ignore_eos = true;
+  return options;
+}
+
+Output output_of(Request& request) {
+  request.await(std::nullopt);
+  Output output;
+  output.tokens.resize(request.usage().generated_tokens);
+  output.logprobs.resize(output.tokens.size());
+  request.tokens(0, output.tokens, output.logprobs);
+  output.finish = request.usage().finish;
+  return output;
+}
+
+Output generate(Session& session, const GenerateOptions& options) {
+  return output_of(*session.generate(options, nullptr));
+}
+
+std::vector<float> logits_of(Engine& engine, const std::vector<TokenId>& tokens) {
+  std::vector<float> logits((tokens.size() - 1) * static_cast<size_t>(engine.model()->config().vocab_size));
+  engine.score(tokens, 1, {.logprobs = {}, .top1 = {}, .logits = logits});
+  return logits;
+}
+
+class EngineTest : public testing::TestWithParam<std::tuple<const char*, Precision>> {
+ protected:
+  EngineOptions options() const {
+    EngineOptions options;
+    options.precision = std::get<1>(GetParam());
+    options.num_threads = 1;
+    return options;
+  }
+  std::mt19937_64 random_{test_seed()};
+  std::shared_ptr<const LoadedModel> model_ = open_tiny(std::get<0>(GetParam()));
+};
+
+TEST_P(EngineTest, LogitsDoNotDependOnThreadsOrChunks) {
+  const std::vector<TokenId> tokens = random_tokens(random_, *model_, 150);
+  const std::vector<float> expected = logits_of(*Engine::create(model_, options()), tokens);
+  for (uint32_t threads : {1, 2, 3}) {
+    for (uint32_t chunk : {1, 16, 128, 512}) {
+      EngineOptions cut = options();
+      cut.num_threads = threads;
+      cut.max_batch_tokens = chunk;
+      const std::vector<float> logits = logits_of(*Engine::create(model_, cut), tokens);
+      EXPECT_EQ(std::memcmp(logits.data(), expected.data(), logits.size() * sizeof(float)), 0)
+          << threads << " threads, chunks of " << chunk;
+    }
+  }
+}
+
+TEST_P(EngineTest, SessionGeneratesTheSameAloneAndAmongSevenOthers) {
+  const std::vector<TokenId> prompt = random_tokens(random_, *model_, 70);
+  const std::shared_ptr<Engine> alone = Engine::create(model_, options());
+  const std::shared_ptr<Session> single = alone->create_session();
+  append(*single, prompt);
+  const Output expected = generate(*single, sampled(7));
+  ASSERT_EQ(expected.tokens.size(), 24u);
+
+  EngineOptions crowded = options();
+  crowded.num_threads = 2;
+  crowded.max_batch_tokens = 48;
+  const std::shared_ptr<Engine> engine = Engine::create(model_, crowded);
+  std::vector<std::shared_ptr<Session>> sessions;
+  std::vector<std::shared_ptr<Request>> requests;
+  for (int i = 0; i < 8; ++i) {
+    sessions.push_back(engine->create_session());
+    append(*sessions[i], i == 4 ? prompt : random_tokens(random_, *model_, 1 + random_() % 100));
+    requests.push_back(sessions[i]->generate(sampled(i == 4 ? 7 : random_()), nullptr));
+  }
+  EXPECT_EQ(output_of(*requests[4]), expected);
+  for (auto& request : requests) request->await(std::nullopt);
+}
+
+TEST_P(EngineTest, ForkAndTruncateGiveWhatAFreshSessionGives) {
+  const std::shared_ptr<Engine> engine = Engine::create(model_, options());
+  const std::vector<TokenId> prompt = random_tokens(random_, *model_, 90);
+  const std::vector<TokenId> tail = random_tokens(random_, *model_, 21);
+  std::vector<TokenId> whole(prompt.begin(), prompt.begin() + 77);
+  whole.insert(whole.end(), tail.begin(), tail.end());
+  const std::shared_ptr<Session> fresh = engine->create_session();
+  append(*fresh, whole);
+  const Output expected = generate(*fresh, sampled(3));
+
+  const std::shared_ptr<Session> parent = engine->create_session();
+  append(*parent, prompt);
+  const Output parents = generate(*parent, sampled(5, 2));
+  const std::shared_ptr<Session> child = parent->fork();
+  child->truncate(77);
+  append(*child, tail);
+  EXPECT_EQ(generate(*child, sampled(3)), expected);
+
+  // The parent still holds what it held: going on equals going on without a child.
+  const std::shared_ptr<Session> other = engine->create_session();
+  append(*other, prompt);
+  ASSERT_EQ(generate(*other, sampled(5, 2)), parents);
+  EXPECT_EQ(generate(*parent, sampled(9)), generate(*other, sampled(9)));
+
+  parent->truncate(77);
+  append(*parent, tail);
+  EXPECT_EQ(generate(*parent, sampled(3)), expected);
+}
+
+TEST_P(EngineTest, GeneratingTwiceContinuesTheText) {
+  const std::shared_ptr<Engine> engine = Engine::create(model_, options());
+  const std::vector<TokenId> prompt = random_tokens(random_, *model_, 40);
+  GenerateOptions greedy = sampled(0, 20);
+  greedy.sampling.temperature = 0;
+  const std::shared_ptr<Session> once = engine->create_session();
+  append(*once, prompt);
+  const Output expected = generate(*once, greedy);
+  const std::shared_ptr<Session> twice = engine->create_session();
+  append(*twice, prompt);
+  greedy.max_tokens = 8;
+  Output first = generate(*twice, greedy);
+  greedy.max_tokens = 12;
+  const Output second = generate(*twice, greedy);
+  first.tokens.insert(first.tokens.end(), second.tokens.begin(), second.tokens.end());
+  first.logprobs.insert(first.logprobs.end(), second.logprobs.begin(), second.logprobs.end());
+  EXPECT_EQ(first, expected);
+}
+
+INSTANTIATE_TEST_SUITE_P(
+    Models, EngineTest,
+    testing::Combine(testing::Values("llama-q4_1.gguf", "gemma3-q4_k_m.gguf", "mistral", "gpt2-f32.gguf"),
+                     testing::Values(Precision::int8_activations, Precision::f32_activations)));
+
+class TinyEngineTest : public testing::Test {
+ protected:
+  std::mt19937_64 random_{test_seed()};
+  std::shared_ptr<const LoadedModel> model_ = open_tiny("gemma3-q8_0.gguf");
+};
+
+TEST_F(TinyEngineTest, KvMemoryStopsGrowingAtTheWindow) {
+  EngineOptions options;
+  const std::shared_ptr<Engine> engine = Engine::create(model_, options);
+  const std::shared_ptr<Session> session = engine->create_session();
+  append(*session, random_tokens(random_, *model_, 100));
+  generate(*session, sampled(1, 1));
+  const uint64_t before = session->info().kv_bytes;
+  append(*session, random_tokens(random_, *model_, 64));
+  generate(*session, sampled(1, 1));
+  const uint64_t grown = session->info().kv_bytes - before;
+  // Only the global layers' share of four more pages.
+  const ModelConfig& config = model_->config();
+  const uint64_t per_layer = uint64_t{2} * 2 * config.num_kv_heads * config.head_dim;
+  const uint64_t global_layers = config.num_layers - config.num_window_layers();
+  ASSERT_GT(config.num_window_layers(), 0);
+  EXPECT_LE(grown, (64 + 16) * per_layer * global_layers + 16 * per_layer * config.num_window_layers());
+}
+
+TEST_F(TinyEngineTest, ExhaustedPoolEndsOneRequestAndTheEngineGoesOn) {
+  EngineOptions options;
+  options.max_model_len = 2000;
+  options.max_batch_tokens = 64;
+  options.kv_budget_bytes = 12 * Engine::plan(*model_, options).kv_bytes_per_token * 16;
+  const std::shared_ptr<Engine> engine = Engine::create(model_, options);
+  const std::shared_ptr<Session> large = engine->create_session();
+  append(*large, random_tokens(random_, *model_, 1000));
+  try {
+    generate(*large, sampled(1));
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.status(), Status::EXHAUSTED);
+    EXPECT_GT(error.needed(), error.available());
+  }
+  EXPECT_LE(engine->stats().kv_peak_bytes, options.kv_budget_bytes);
+  const std::shared_ptr<Session> small = engine->create_session();
+  append(*small, random_tokens(random_, *model_, 20));
+  EXPECT_EQ(generate(*small, sampled(1)).tokens.size(), 24u);
+  EXPECT_EQ(engine->stats().requests_failed, 1u);
+}
+
+TEST_F(TinyEngineTest, CancelKeepsOrRollsBack) {
+  const std::shared_ptr<Engine> engine = Engine::create(model_, {});
+  for (CancelMode mode : {CancelMode::keep, CancelMode::rollback}) {
+    const std::shared_ptr<Session> session = engine->create_session();
+    append(*session, random_tokens(random_, *model_, 30));
+    const std::shared_ptr<Request> request = session->generate(sampled(1, 100000), nullptr);
+    EXPECT_THROW(session->truncate(1), Error);  // BUSY
+    while (request->usage().generated_tokens < 3) std::this_thread::yield();
+    request->cancel(mode);
+    request->await(std::nullopt);
+    EXPECT_EQ(request->usage().finish, Finish::cancelled);
+    const uint32_t generated = request->usage().generated_tokens;
+    EXPECT_EQ(session->info().num_tokens, mode == CancelMode::keep ? 30 + generated : 30u);
+  }
+}
+
+TEST_F(TinyEngineTest, FullContextFinishesAsContextAndALongerPromptIsRefused) {
+  EngineOptions options;
+  options.max_model_len = 50;
+  const std::shared_ptr<Engine> engine = Engine::create(model_, options);
+  const std::shared_ptr<Session> session = engine->create_session();
+  append(*session, random_tokens(random_, *model_, 45));
+  const Output output = generate(*session, sampled(1));
+  EXPECT_EQ(output.finish, Finish::context);
+  EXPECT_EQ(output.tokens.size(), 5u);
+  try {
+    append(*session, std::vector<TokenId>{1});
+    FAIL();
+  } catch (const Error& error) {
+    EXPECT_EQ(error.status(), Status::CONTEXT_FULL);
+    EXPECT_EQ(error.needed(), 51u);
+    EXPECT_EQ(error.available(), 50u);
+  }
+}
+
+TEST_F(TinyEngineTest, ReleasedSessionsGiveTheirPagesBack) {
+  const std::shared_ptr<Engine> engine = Engine::create(model_, {});
+  {
+    const std::shared_ptr<Session> idle = engine->create_session();
+    append(*idle, random_tokens(random_, *model_, 100));
+    generate(*idle, sampled(1));
+    const std::shared_ptr<Session> running = engine->create_session();
+    append(*running, random_tokens(random_, *model_, 100));
+    running->generate(sampled(1, 100000), nullptr);
+  }
+  while (engine->stats().num_running + engine->stats().num_queued > 0) std::this_thread::yield();
+  EXPECT_EQ(engine->stats().kv_used_bytes, 0u);
+  EXPECT_EQ(engine->stats().num_sessions, 0u);
+}
+
+TEST_F(TinyEngineTest, ClosingEndsRequestsAndLaterCalls) {
+  const std::shared_ptr<Engine> engine = Engine::create(model_, {});
+  const std::shared_ptr<Session> session = engine->create_session();
+  append(*session, random_tokens(random_, *model_, 30));
+  const std::shared_ptr<Request> request = session->generate(sampled(1, 100000), nullptr);
+  EXPECT_TRUE(engine->close(std::nullopt));
+  EXPECT_TRUE(request->await(std::nullopt));
+  EXPECT_EQ(request->usage().finish, Finish::cancelled);
+  EXPECT_THROW(append(*session, std::vector<TokenId>(1, 1)), Error);
+  EXPECT_THROW(engine->create_session(), Error);
+}
+
+}  // namespace
+}  // namespace kvi
