@@ -14,19 +14,24 @@ void RequestNews::post(std::shared_ptr<Request> request) {
 
 std::vector<void*> RequestNews::wait(size_t max_count, std::optional<std::chrono::milliseconds> timeout) {
   std::unique_lock lock(mutex_);
+  const auto deadline = std::chrono::steady_clock::now() + timeout.value_or(std::chrono::milliseconds(0));
   const auto ready = [&] { return !listed_.empty() || closed_; };
-  if (!timeout) {
-    changed_.wait(lock, ready);
-  } else {
-    changed_.wait_for(lock, *timeout, ready);
-  }
   std::vector<void*> handles;
-  while (!listed_.empty() && handles.size() < max_count) {
-    listed_.front()->listed_.store(false);
-    if (void* handle = listed_.front()->user_handle()) handles.push_back(handle);
-    listed_.pop_front();
+  // Requests whose users released them are listed too: only a handle, the end or the deadline ends the wait.
+  while (handles.empty()) {
+    if (!timeout) {
+      changed_.wait(lock, ready);
+    } else if (!changed_.wait_until(lock, deadline, ready)) {
+      break;
+    }
+    while (!listed_.empty() && handles.size() < max_count) {
+      listed_.front()->listed_.store(false);
+      if (void* handle = listed_.front()->user_handle()) handles.push_back(handle);
+      listed_.pop_front();
+    }
+    if (handles.empty() && closed_) throw Error(Status::CLOSED, "the engine has been closed");
+    if (max_count == 0) break;
   }
-  if (handles.empty() && closed_) throw Error(Status::CLOSED, "the engine has been closed");
   if (!listed_.empty()) changed_.notify_one();
   return handles;
 }
