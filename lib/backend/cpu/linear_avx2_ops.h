@@ -73,6 +73,37 @@ struct Avx2Base {
     return _mm256_sub_epi32(_mm256_and_si256(shift_right<shift>(words), _mm256_set1_epi32(255)),
                             _mm256_set1_epi32(zero_point));
   }
+
+  static KVI_INLINE uint32_t largest_magnitude(const float* src) {
+    I largest = _mm256_setzero_si256();
+    for (int i = 0; i < 4; ++i) {
+      const I bits = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(src + i * 8));
+      largest = _mm256_max_epi32(largest, _mm256_and_si256(bits, _mm256_set1_epi32(0x7fffffff)));
+    }
+    __m128i four = _mm_max_epi32(_mm256_castsi256_si128(largest),
+                                 _mm256_extracti128_si256(largest, 1));
+    four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+    four = _mm_max_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+    return static_cast<uint32_t>(_mm_cvtsi128_si32(four));
+  }
+  static KVI_INLINE void round_block(const float* src, float inverse, std::byte* dst,
+                                     int32_t (&half_sums)[2]) {
+    for (int half = 0; half < 2; ++half) {
+      const F scale = _mm256_set1_ps(inverse);
+      const I low = _mm256_cvtps_epi32(mul(load(src + half * 16), scale));
+      const I high = _mm256_cvtps_epi32(mul(load(src + half * 16 + 8), scale));
+      const I words = _mm256_permute4x64_epi64(_mm256_packs_epi32(low, high), 0xd8);
+      _mm_storeu_si128(
+          reinterpret_cast<__m128i*>(dst + half * 16),
+          _mm_packs_epi16(_mm256_castsi256_si128(words), _mm256_extracti128_si256(words, 1)));
+      const I pairs = _mm256_madd_epi16(words, _mm256_set1_epi16(1));
+      __m128i four = _mm_add_epi32(_mm256_castsi256_si128(pairs),
+                                   _mm256_extracti128_si256(pairs, 1));
+      four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0x4e));
+      four = _mm_add_epi32(four, _mm_shuffle_epi32(four, 0xb1));
+      half_sums[half] = _mm_cvtsi128_si32(four);
+    }
+  }
 };
 
 }  // namespace

@@ -72,6 +72,23 @@ struct Avx512 {
     return _mm512_sub_epi32(_mm512_and_si512(shift_right<shift>(words), _mm512_set1_epi32(255)),
                             _mm512_set1_epi32(zero_point));
   }
+
+  static KVI_INLINE uint32_t largest_magnitude(const float* src) {
+    const I magnitude = _mm512_set1_epi32(0x7fffffff);
+    const I first = _mm512_and_si512(_mm512_loadu_si512(src), magnitude);
+    const I second = _mm512_and_si512(_mm512_loadu_si512(src + 16), magnitude);
+    return static_cast<uint32_t>(_mm512_reduce_max_epi32(_mm512_max_epi32(first, second)));
+  }
+  static KVI_INLINE void round_block(const float* src, float inverse, std::byte* dst,
+                                     int32_t (&half_sums)[2]) {
+    for (int half = 0; half < 2; ++half) {
+      const I values = _mm512_cvtps_epi32(
+          mul(_mm512_loadu_ps(src + half * 16), _mm512_set1_ps(inverse)));
+      _mm_storeu_si128(reinterpret_cast<__m128i*>(dst + half * 16), _mm512_cvtepi32_epi8(values));
+      half_sums[half] = _mm512_reduce_add_epi32(values);
+    }
+  }
+
   template <int code_bits>
   static KVI_INLINE I dot(I sum, I codes, I inputs) {
     return _mm512_dpbusd_epi32(sum, codes, inputs);

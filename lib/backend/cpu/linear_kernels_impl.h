@@ -146,49 +146,39 @@ KVI_INLINE void finish(const LinearPiece& piece, int output, int row, typename O
 
 // ---- int8 inputs ----
 
+// Ops rounds src * inverse to nearest even, and finds the largest magnitude as the bits of its float:
+// floats of one sign sort as their bits do, NaN on top.
 template <typename Ops>
 void quantize_panel(const float* rows, int64_t stride, int num_rows, int64_t cols,
                     std::byte* panel) {
-  constexpr float kRoundingBias = 12582912.0f;  // 1.5 * 2^23: adding it rounds to nearest even
-  constexpr int32_t kRoundingBits = 0x4b400000;
   constexpr float kSmallest = 0x1p-100f;  // below, 127 / largest may overflow: taken for zero
+  constexpr float kLargest = 0x1.fffffep127f;
   for (int64_t col = 0; col < cols; col += kBlockLen, panel += num_rows * BlockFields::kRowBytes) {
     std::byte* fields = panel + num_rows * kBlockLen;
     for (int row = 0; row < num_rows; ++row) {
       const float* src = rows + row * stride + col;
-      uint32_t largest_bits =
-          0;  // as integers: floats of one sign sort as their bits do, NaN on top
-      for (int i = 0; i < kBlockLen; ++i) {
-        const uint32_t magnitude = read_as<uint32_t>(src + i) & 0x7fffffff;
-        largest_bits = magnitude > largest_bits ? magnitude : largest_bits;
-      }
+      const uint32_t largest_bits = Ops::largest_magnitude(src);
       const float largest = read_as<float>(&largest_bits);
       float scale = largest / 127, inverse = 127 / largest;
       if (largest < kSmallest) scale = inverse = 0;
-      if (!(largest <= 3.402823466e38f)) {  // infinity or NaN: the outputs become NaN
+      if (!(largest <= kLargest)) {  // infinity or NaN: the outputs become NaN
         scale = largest;
         inverse = 0;
       }
-      int8_t values[kBlockLen];
-      int32_t half_sums[2] = {0, 0};
-      for (int i = 0; i < kBlockLen; ++i) {
-        const float rounded = src[i] * inverse + kRoundingBias;
-        values[i] = static_cast<int8_t>(read_as<int32_t>(&rounded) - kRoundingBits);
-      }
-      for (int i = 0; i < 16; ++i) half_sums[0] += values[i];
-      for (int i = 16; i < 32; ++i) half_sums[1] += values[i];
-      __builtin_memcpy(panel + row * kBlockLen, values, kBlockLen);
+      int32_t half_sums[2];
+      Ops::round_block(src, inverse, panel + row * kBlockLen, half_sums);
       const int32_t sum = half_sums[0] + half_sums[1];
       const int32_t negated[3] = {-sum, -half_sums[0], -half_sums[1]};
       const float scaled[3] = {scale * static_cast<float>(sum),
                                scale * static_cast<float>(half_sums[0]),
                                scale * static_cast<float>(half_sums[1])};
-      __builtin_memcpy(fields + (BlockFields::kScale * num_rows + row) * 4, &scale, 4);
+      const auto field = [&](int index) __attribute__((always_inline)) {
+        return fields + (index * num_rows + row) * 4;
+      };
+      __builtin_memcpy(field(BlockFields::kScale), &scale, 4);
       for (int i = 0; i < 3; ++i) {
-        __builtin_memcpy(fields + ((BlockFields::kNegatedSum + i) * num_rows + row) * 4,
-                         &negated[i], 4);
-        __builtin_memcpy(fields + ((BlockFields::kScaledSum + i) * num_rows + row) * 4, &scaled[i],
-                         4);
+        __builtin_memcpy(field(BlockFields::kNegatedSum + i), &negated[i], 4);
+        __builtin_memcpy(field(BlockFields::kScaledSum + i), &scaled[i], 4);
       }
     }
   }

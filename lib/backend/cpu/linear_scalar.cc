@@ -86,6 +86,28 @@ struct Scalar {
     return make<I>(
         [&](int i) { return (words.lane[i] >> shift & 255) - static_cast<uint32_t>(zero_point); });
   }
+
+  static uint32_t largest_magnitude(const float* src) {
+    uint32_t largest = 0;
+    for (int i = 0; i < kBlockLen; ++i) {
+      const uint32_t magnitude = read_as<uint32_t>(src + i) & 0x7fffffff;
+      largest = magnitude > largest ? magnitude : largest;
+    }
+    return largest;
+  }
+  static void round_block(const float* src, float inverse, std::byte* dst,
+                          int32_t (&half_sums)[2]) {
+    constexpr float kRoundingBias = 12582912.0f;  // 1.5 * 2^23: adding it rounds to nearest even
+    constexpr int32_t kRoundingBits = 0x4b400000;
+    half_sums[0] = half_sums[1] = 0;
+    for (int i = 0; i < kBlockLen; ++i) {
+      const float rounded = src[i] * inverse + kRoundingBias;
+      const int8_t value = static_cast<int8_t>(read_as<int32_t>(&rounded) - kRoundingBits);
+      dst[i] = static_cast<std::byte>(value);
+      half_sums[i / 16] += value;
+    }
+  }
+
   template <int code_bits>
   static I dot(I sum, I codes, I inputs) {
     return make<I>([&](int i) {
