@@ -266,14 +266,19 @@ TEST_P(CpuExecutorTest, QuantizedWeightsAreNearTheirDefinitionOnBothPaths) {
     family.config.dtype = DType::Q4_0;
     family.config.num_heads *= 2;  // whole blocks of 32 columns
     const std::vector<int32_t> tokens = random_tokens(20, family.config.vocab_size, random_);
-    for (Precision precision : {Precision::f32_activations, Precision::int8_activations}) {
-      Machine machine(GetParam(), family.config, seed_, precision);
-      const std::vector<float> logits = machine.run.step({chunk_of(0, tokens, 0, 20)});
-      const bool exact = precision == Precision::f32_activations;
-      EXPECT_LT(relative_error(logits, Reference(machine.model).logits(tokens)),
-                exact ? 1e-3 : 0.05)
-          << family.name;
+    Machine exact(GetParam(), family.config, seed_, Precision::f32_activations);
+    EXPECT_LT(relative_error(exact.run.step({chunk_of(0, tokens, 0, 20)}), Reference(exact.model).logits(tokens)),
+              1e-3)
+        << family.name;
+    // Rounding errors are random: one tiny model now and then has twice the usual one.
+    constexpr int kModels = 4;
+    double mean_error = 0;
+    for (int i = 0; i < kModels; ++i) {
+      Machine rounded(GetParam(), family.config, seed_ + i, Precision::int8_activations);
+      const std::vector<float> logits = rounded.run.step({chunk_of(0, tokens, 0, 20)});
+      mean_error += relative_error(logits, Reference(rounded.model).logits(tokens)) / kModels;
     }
+    EXPECT_LT(mean_error, 0.045) << family.name;
   }
 }
 
