@@ -233,7 +233,7 @@ void mutate(json& value, std::mt19937_64& random) {
       if (place->is_structured() && !place->empty()) {
         place->erase(place->begin());
       } else {
-        *place = value.is_object() ? value.begin().value() : json();
+        *place = value.is_object() && !value.empty() ? json(value.begin().value()) : json();
       }
   }
 }
