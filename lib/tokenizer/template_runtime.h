@@ -98,6 +98,7 @@ class Runtime {
   int64_t to_index(const Value& value, const char* what);  // fails unless an integer
 
  private:
+  [[noreturn]] void fail_undefined(const Value& value) const;
   std::optional<Value> find_element(const Value& object, const Value& key);
   std::optional<Value> find_attribute(const Value& object, std::string_view name);
   Value repeat(const Value& what, const Value& times);
