@@ -1,4 +1,4 @@
-// Upper and lower case of code points (Unicode 14.0.0).
+// Upper, lower and title case of code points (Unicode 14.0.0).
 // Written by tests/generate/case_tables.py; not edited by hand.
 #include <algorithm>
 #include <cstdint>
@@ -180,9 +180,31 @@ constexpr CaseRange kLower[] = {
 constexpr CaseExpansion kLowerLonger[] = {
     {0x130, {0x69, 0x307}},
 };
+
+constexpr CaseRange kTitle[] = {
+    {0x1c4, 0x1c4, 1, 1}, {0x1c5, 0x1c5, 1, 0}, {0x1c6, 0x1c6, 1, -1}, {0x1c7, 0x1c7, 1, 1},
+    {0x1c8, 0x1c8, 1, 0}, {0x1c9, 0x1c9, 1, -1}, {0x1ca, 0x1ca, 1, 1}, {0x1cb, 0x1cb, 1, 0},
+    {0x1cc, 0x1cc, 1, -1}, {0x1f1, 0x1f1, 1, 1}, {0x1f2, 0x1f2, 1, 0}, {0x1f3, 0x1f3, 1, -1},
+    {0x10d0, 0x10fa, 1, 0}, {0x10fd, 0x10ff, 1, 0}, {0x1f80, 0x1f87, 1, 8}, {0x1f88, 0x1f8f, 1, 0},
+    {0x1f90, 0x1f97, 1, 8}, {0x1f98, 0x1f9f, 1, 0}, {0x1fa0, 0x1fa7, 1, 8}, {0x1fa8, 0x1faf, 1, 0},
+    {0x1fb3, 0x1fb3, 1, 9}, {0x1fbc, 0x1fbc, 1, 0}, {0x1fc3, 0x1fc3, 1, 9}, {0x1fcc, 0x1fcc, 1, 0},
+    {0x1ff3, 0x1ff3, 1, 9}, {0x1ffc, 0x1ffc, 1, 0},
+};
+
+constexpr CaseExpansion kTitleLonger[] = {
+    {0xdf, {0x53, 0x73}}, {0x587, {0x535, 0x582}}, {0x1fb2, {0x1fba, 0x345}},
+    {0x1fb4, {0x386, 0x345}}, {0x1fb7, {0x391, 0x342, 0x345}}, {0x1fc2, {0x1fca, 0x345}},
+    {0x1fc4, {0x389, 0x345}}, {0x1fc7, {0x397, 0x342, 0x345}}, {0x1ff2, {0x1ffa, 0x345}},
+    {0x1ff4, {0x38f, 0x345}}, {0x1ff7, {0x3a9, 0x342, 0x345}}, {0xfb00, {0x46, 0x66}},
+    {0xfb01, {0x46, 0x69}}, {0xfb02, {0x46, 0x6c}}, {0xfb03, {0x46, 0x66, 0x69}},
+    {0xfb04, {0x46, 0x66, 0x6c}}, {0xfb05, {0x53, 0x74}}, {0xfb06, {0x53, 0x74}},
+    {0xfb13, {0x544, 0x576}}, {0xfb14, {0x544, 0x565}}, {0xfb15, {0x544, 0x56b}},
+    {0xfb16, {0x54e, 0x576}}, {0xfb17, {0x544, 0x56d}},
+};
 // clang-format on
 
-void append_mapped(std::string& out, char32_t c, const CaseRange* begin, const CaseRange* end,
+// Says whether the tables name c.
+bool append_mapped(std::string& out, char32_t c, const CaseRange* begin, const CaseRange* end,
                    const CaseExpansion* longer, const CaseExpansion* longer_end) {
   const CaseExpansion* expansion = std::find_if(
       longer, longer_end, [c](const CaseExpansion& candidate) { return candidate.from == c; });
@@ -190,15 +212,16 @@ void append_mapped(std::string& out, char32_t c, const CaseRange* begin, const C
     for (char32_t to : expansion->to) {
       if (to) append_utf8(out, to);
     }
-    return;
+    return true;
   }
   // Ranges of stride 2 may interleave, so the one that holds c need not be the last to begin.
   const CaseRange* range = std::find_if(begin, end, [c](const CaseRange& candidate) {
     return c >= candidate.first && c <= candidate.last &&
            (c - candidate.first) % candidate.stride == 0;
   });
-  append_utf8(out,
-              range == end ? c : static_cast<char32_t>(static_cast<int32_t>(c) + range->delta));
+  if (range == end) return false;
+  append_utf8(out, static_cast<char32_t>(static_cast<int32_t>(c) + range->delta));
+  return true;
 }
 
 template <typename Append>
@@ -228,8 +251,10 @@ void append_upper(std::string& out, char32_t c) {
     out += static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
     return;
   }
-  append_mapped(out, c, std::begin(kUpper), std::end(kUpper), std::begin(kUpperLonger),
-                std::end(kUpperLonger));
+  if (!append_mapped(out, c, std::begin(kUpper), std::end(kUpper), std::begin(kUpperLonger),
+                     std::end(kUpperLonger))) {
+    append_utf8(out, c);
+  }
 }
 
 void append_lower(std::string& out, char32_t c) {
@@ -237,8 +262,17 @@ void append_lower(std::string& out, char32_t c) {
     out += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
     return;
   }
-  append_mapped(out, c, std::begin(kLower), std::end(kLower), std::begin(kLowerLonger),
-                std::end(kLowerLonger));
+  if (!append_mapped(out, c, std::begin(kLower), std::end(kLower), std::begin(kLowerLonger),
+                     std::end(kLowerLonger))) {
+    append_utf8(out, c);
+  }
+}
+
+void append_title(std::string& out, char32_t c) {
+  if (!append_mapped(out, c, std::begin(kTitle), std::end(kTitle), std::begin(kTitleLonger),
+                     std::end(kTitleLonger))) {
+    append_upper(out, c);
+  }
 }
 
 bool is_upper(std::string_view text) { return has_case(text, true); }

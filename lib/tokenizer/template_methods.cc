@@ -156,7 +156,7 @@ Value str_title(Runtime& runtime, const Value& self, const Arguments& arguments)
   bool after_cased = false;
   for (size_t pos = 0; pos < text.size();) {
     size_t next = next_code_point(text.view(), pos);
-    append_cased(out, text, pos, next, after_cased ? Case::lower : Case::upper);
+    append_cased(out, text, pos, next, after_cased ? Case::lower : Case::title);
     std::string_view c = text.view().substr(pos, next - pos);
     after_cased = is_upper(c) || is_lower(c);
     pos = next;

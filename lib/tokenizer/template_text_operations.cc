@@ -64,6 +64,18 @@ Value join_text(Runtime& runtime, const MarkedText& separator, const std::vector
   return out.finish();
 }
 
+namespace {
+
+void append_cased(std::string& out, char32_t code_point, Case to) {
+  switch (to) {
+    case Case::upper: append_upper(out, code_point); break;
+    case Case::lower: append_lower(out, code_point); break;
+    case Case::title: append_title(out, code_point); break;
+  }
+}
+
+}  // namespace
+
 void append_cased(TextBuilder& out, const MarkedText& text, size_t begin, size_t end, Case to) {
   out.meter().work((end - begin) * 64);  // a code point costs a search in the table
   std::string mapped;
@@ -73,7 +85,7 @@ void append_cased(TextBuilder& out, const MarkedText& text, size_t begin, size_t
     mapped.clear();
     while (begin < end && mapped.size() < 256 && text.origin_at(begin) == origin) {
       CodePoint c = decode_utf8(text.view(), begin);
-      (to == Case::upper ? append_upper : append_lower)(mapped, c.value);
+      append_cased(mapped, c.value, to);
       begin += static_cast<size_t>(c.size);
     }
     out.append(mapped, origin);
@@ -84,7 +96,7 @@ Value capitalize_text(Runtime& runtime, const MarkedText& text) {
   TextBuilder out(runtime.meter());
   if (!text.empty()) {
     size_t first = next_code_point(text.view(), 0);
-    append_cased(out, text, 0, first, Case::upper);
+    append_cased(out, text, 0, first, Case::title);
     append_cased(out, text, first, text.size(), Case::lower);
   }
   return out.finish();

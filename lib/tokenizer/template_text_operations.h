@@ -15,7 +15,7 @@ Value replace_text(Runtime& runtime, const MarkedText& text, const MarkedText& f
                    const MarkedText& to, int64_t max_count);
 Value join_text(Runtime& runtime, const MarkedText& separator, const std::vector<Value>& items);
 
-enum class Case { upper, lower };
+enum class Case { upper, lower, title };
 void append_cased(TextBuilder& out, const MarkedText& text, size_t begin, size_t end, Case to);
 Value capitalize_text(Runtime& runtime, const MarkedText& text);
 

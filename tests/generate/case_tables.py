@@ -1,4 +1,4 @@
-"""Writes lib/tokenizer/template_case.cc: upper and lower case of Unicode, from Python's own tables.
+"""Writes lib/tokenizer/template_case.cc: upper, lower and title case of Unicode, from Python's own tables.
 
     python tests/generate/case_tables.py > lib/tokenizer/template_case.cc
 """
@@ -6,7 +6,7 @@
 import sys
 import unicodedata
 
-HEADER = f"""// Upper and lower case of code points (Unicode {unicodedata.unidata_version}).
+HEADER = f"""// Upper, lower and title case of code points (Unicode {unicodedata.unidata_version}).
 // Written by tests/generate/case_tables.py; not edited by hand.
 #include <algorithm>
 #include <cstdint>
@@ -33,7 +33,8 @@ struct CaseExpansion {{
 
 FOOTER = """// clang-format on
 
-void append_mapped(std::string& out, char32_t c, const CaseRange* begin, const CaseRange* end,
+// Says whether the tables name c.
+bool append_mapped(std::string& out, char32_t c, const CaseRange* begin, const CaseRange* end,
                    const CaseExpansion* longer, const CaseExpansion* longer_end) {
   const CaseExpansion* expansion = std::find_if(
       longer, longer_end, [c](const CaseExpansion& candidate) { return candidate.from == c; });
@@ -41,15 +42,16 @@ void append_mapped(std::string& out, char32_t c, const CaseRange* begin, const C
     for (char32_t to : expansion->to) {
       if (to) append_utf8(out, to);
     }
-    return;
+    return true;
   }
   // Ranges of stride 2 may interleave, so the one that holds c need not be the last to begin.
   const CaseRange* range = std::find_if(begin, end, [c](const CaseRange& candidate) {
     return c >= candidate.first && c <= candidate.last &&
            (c - candidate.first) % candidate.stride == 0;
   });
-  append_utf8(out,
-              range == end ? c : static_cast<char32_t>(static_cast<int32_t>(c) + range->delta));
+  if (range == end) return false;
+  append_utf8(out, static_cast<char32_t>(static_cast<int32_t>(c) + range->delta));
+  return true;
 }
 
 template <typename Append>
@@ -79,8 +81,10 @@ void append_upper(std::string& out, char32_t c) {
     out += static_cast<char>(c >= 'a' && c <= 'z' ? c - 32 : c);
     return;
   }
-  append_mapped(out, c, std::begin(kUpper), std::end(kUpper), std::begin(kUpperLonger),
-                std::end(kUpperLonger));
+  if (!append_mapped(out, c, std::begin(kUpper), std::end(kUpper), std::begin(kUpperLonger),
+                     std::end(kUpperLonger))) {
+    append_utf8(out, c);
+  }
 }
 
 void append_lower(std::string& out, char32_t c) {
@@ -88,8 +92,17 @@ void append_lower(std::string& out, char32_t c) {
     out += static_cast<char>(c >= 'A' && c <= 'Z' ? c + 32 : c);
     return;
   }
-  append_mapped(out, c, std::begin(kLower), std::end(kLower), std::begin(kLowerLonger),
-                std::end(kLowerLonger));
+  if (!append_mapped(out, c, std::begin(kLower), std::end(kLower), std::begin(kLowerLonger),
+                     std::end(kLowerLonger))) {
+    append_utf8(out, c);
+  }
+}
+
+void append_title(std::string& out, char32_t c) {
+  if (!append_mapped(out, c, std::begin(kTitle), std::end(kTitle), std::begin(kTitleLonger),
+                     std::end(kTitleLonger))) {
+    append_upper(out, c);
+  }
 }
 
 bool is_upper(std::string_view text) { return has_case(text, true); }
@@ -99,14 +112,15 @@ bool is_lower(std::string_view text) { return has_case(text, false); }
 """
 
 
-def tables(mapping):
-    """Splits a mapping of code points into arithmetic ranges and expansions to several."""
+def tables(mapping, otherwise):
+    """Splits a mapping of code points into arithmetic ranges and expansions to several, where it
+    differs from the mapping otherwise."""
     deltas, longer = {}, []
     for code in range(0x80, 0x110000):
         if 0xD800 <= code < 0xE000:
             continue
         mapped = mapping(chr(code))
-        if mapped == chr(code):
+        if mapped == otherwise(chr(code)):
             continue
         if len(mapped) == 1:
             deltas[code] = ord(mapped) - code
@@ -138,8 +152,9 @@ def write_rows(name, kind, rows):
 
 def main():
     sys.stdout.write(HEADER)
-    for name, mapping in (("kUpper", str.upper), ("kLower", str.lower)):
-        ranges, longer = tables(mapping)
+    for name, mapping, otherwise in (
+            ("kUpper", str.upper, str), ("kLower", str.lower, str), ("kTitle", str.title, str.upper)):
+        ranges, longer = tables(mapping, otherwise)
         write_rows(name, "CaseRange",
                    [f"{{{a:#x}, {b:#x}, {max(s, 1)}, {d}}}" for a, b, s, d in ranges])
         write_rows(name + "Longer", "CaseExpansion",
