@@ -86,7 +86,8 @@ TEST(CacheManagerTest, WriterIntoASharedTailGetsACopy) {
 
 TEST(CacheManagerTest, PagesOutsideTheWindowAreGivenBack) {
   const int window = 40;
-  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(4096), window}}, 1000 * 4096);
+  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(4096), window}},
+                                  1000 * 4096);
   SequencePages sequence = cache.make_sequence();
   for (int n = 1; n <= 400; ++n) {
     compute(cache, sequence, 1);
@@ -103,7 +104,8 @@ TEST(CacheManagerTest, PagesOutsideTheWindowAreGivenBack) {
 }
 
 TEST(CacheManagerTest, TruncationBehindTheWindowStartsAnew) {
-  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(4096), 32}}, 1000 * 4096);
+  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(4096), 32}},
+                                  1000 * 4096);
   SequencePages sequence = cache.make_sequence();
   compute(cache, sequence, 200);
   cache.truncate(sequence, 199);
@@ -114,7 +116,8 @@ TEST(CacheManagerTest, TruncationBehindTheWindowStartsAnew) {
 }
 
 TEST(CacheManagerTest, MemoryOfFreePagesMovesBetweenGroups) {
-  CacheManager cache = make_cache({{layout_of_bytes(8192), 0}, {layout_of_bytes(4096), 16}}, 10 * 8192);
+  CacheManager cache = make_cache({{layout_of_bytes(8192), 0}, {layout_of_bytes(4096), 16}},
+                                  10 * 8192);
   SequencePages a = cache.make_sequence();
   compute(cache, a, 4 * kPageLen);
   cache.release(a);
@@ -129,7 +132,8 @@ TEST(CacheManagerTest, MemoryOfFreePagesMovesBetweenGroups) {
 TEST(CacheManagerTest, EverySequenceReadsWhatItWrote) {
   std::mt19937_64 random(test_seed());
   const int window = 50;
-  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(8192), window}}, 60 * 4096);
+  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(8192), window}},
+                                  60 * 4096);
   struct Naive {
     SequencePages pages;
     std::vector<int> values;  // by position
@@ -138,8 +142,9 @@ TEST(CacheManagerTest, EverySequenceReadsWhatItWrote) {
   auto slot = [&](const SequencePages& pages, int group, int position) {
     const PageId page = pages.tables[group][position / kPageLen];
     EXPECT_NE(page, kNoPage);
-    return reinterpret_cast<int*>(cache.pages(group) +
-                                  page * static_cast<int64_t>(cache.groups()[group].layout.page_bytes)) +
+    return reinterpret_cast<int*>(
+               cache.pages(group) +
+               page * static_cast<int64_t>(cache.groups()[group].layout.page_bytes)) +
            position % kPageLen;
   };
   int next_value = 1, refused = 0;
@@ -159,9 +164,11 @@ TEST(CacheManagerTest, EverySequenceReadsWhatItWrote) {
       }
       for (const PageCopy& copy : copies) {
         const uint64_t bytes = cache.groups()[copy.group].layout.page_bytes;
-        std::memcpy(cache.pages(copy.group) + copy.to * bytes, cache.pages(copy.group) + copy.from * bytes, bytes);
+        std::memcpy(cache.pages(copy.group) + copy.to * bytes,
+                    cache.pages(copy.group) + copy.from * bytes, bytes);
       }
-      const int written = random() % 8 == 0 ? 0 : count;  // a step that failed leaves its reservation
+      const int written = random() % 8 == 0 ? 0
+                                            : count;  // a step that failed leaves its reservation
       for (int i = 0; i < written; ++i) {
         const int position = chosen.pages.num_tokens + i;
         for (int g : {0, 1}) *slot(chosen.pages, g, position) = next_value;

@@ -267,7 +267,8 @@ TEST_P(CpuExecutorTest, QuantizedWeightsAreNearTheirDefinitionOnBothPaths) {
     family.config.num_heads *= 2;  // whole blocks of 32 columns
     const std::vector<int32_t> tokens = random_tokens(20, family.config.vocab_size, random_);
     Machine exact(GetParam(), family.config, seed_, Precision::f32_activations);
-    EXPECT_LT(relative_error(exact.run.step({chunk_of(0, tokens, 0, 20)}), Reference(exact.model).logits(tokens)),
+    EXPECT_LT(relative_error(exact.run.step({chunk_of(0, tokens, 0, 20)}),
+                             Reference(exact.model).logits(tokens)),
               1e-3)
         << family.name;
     // Rounding errors are random: one tiny model now and then has twice the usual one.

@@ -34,7 +34,8 @@ TEST(SamplerTest, ZeroTemperatureTakesTheLargestAndTheLowerIdOnTies) {
 }
 
 // The whole pipeline in the obvious way, in double.
-std::map<TokenId, double> naive_distribution(const std::vector<float>& logits, const SamplingOptions& options) {
+std::map<TokenId, double> naive_distribution(const std::vector<float>& logits,
+                                             const SamplingOptions& options) {
   std::vector<std::pair<double, TokenId>> order;
   for (size_t i = 0; i < logits.size(); ++i) order.push_back({-logits[i], static_cast<TokenId>(i)});
   std::sort(order.begin(), order.end());
@@ -59,8 +60,11 @@ std::map<TokenId, double> naive_distribution(const std::vector<float>& logits, c
 
 TEST(SamplerTest, FrequenciesFollowTheFilteredDistribution) {
   std::mt19937_64 random(test_seed());
-  for (auto [top_k, top_p, min_p] : {std::tuple{0u, 1.0f, 0.0f}, {5u, 1.0f, 0.0f}, {0u, 0.7f, 0.0f},
-                                     {0u, 1.0f, 0.2f}, {8u, 0.9f, 0.05f}}) {
+  for (auto [top_k, top_p, min_p] : {std::tuple{0u, 1.0f, 0.0f},
+                                     {5u, 1.0f, 0.0f},
+                                     {0u, 0.7f, 0.0f},
+                                     {0u, 1.0f, 0.2f},
+                                     {8u, 0.9f, 0.05f}}) {
     SamplingOptions options = plain(0.8f);
     options.top_k = top_k;
     options.top_p = top_p;

@@ -10,7 +10,8 @@ constexpr uint64_t kPageBytes = 4096;
 
 class SchedulerTest : public testing::Test {
  protected:
-  explicit SchedulerTest(int num_pages = 1000) : cache_({{layout(), 0}}, num_pages * kPageBytes, reserve_host_memory) {}
+  explicit SchedulerTest(int num_pages = 1000)
+      : cache_({{layout(), 0}}, num_pages * kPageBytes, reserve_host_memory) {}
   ~SchedulerTest() override { cache_.check_invariants(); }
 
   static PageLayout layout() {
@@ -21,7 +22,8 @@ class SchedulerTest : public testing::Test {
   }
   SchedSequence& add(int num_tokens) {
     pages_.push_back(std::make_unique<SequencePages>(cache_.make_sequence()));
-    sequences_.push_back(std::make_unique<SchedSequence>(SchedSequence{pages_.back().get(), num_tokens}));
+    sequences_.push_back(
+        std::make_unique<SchedSequence>(SchedSequence{pages_.back().get(), num_tokens}));
     return *sequences_.back();
   }
   void commit(const Step& step) {

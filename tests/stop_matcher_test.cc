@@ -30,7 +30,8 @@ TEST(StopMatcherTest, HowTheTextIsCutMakesNoDifference) {
   for (int round = 0; round < 5000; ++round) {
     auto random_text = [&](size_t max_len) {
       std::string text;
-      for (size_t n = 1 + random() % max_len; n > 0; --n) text += static_cast<char>('a' + random() % 2);
+      for (size_t n = 1 + random() % max_len; n > 0; --n)
+        text += static_cast<char>('a' + random() % 2);
       return text;
     };
     const std::string text = random_text(30);

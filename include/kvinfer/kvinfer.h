@@ -51,24 +51,24 @@ extern "C" {
 /* ---- status ------------------------------------------------------------------------------------ */
 
 /* Every status: X(name, value, what it means). Values are pinned for ever; new ones come at the end. */
-#define KVI_STATUS_MAP(X)                                                                      \
-  X(OK, 0, "success")                                                                          \
-  X(INVALID_ARGUMENT, 1, "an argument is outside what the function accepts")                   \
-  X(INVALID_STATE, 2, "the object is not in a state that allows the call")                     \
-  X(NOT_FOUND, 3, "the named file, key or object does not exist")                              \
-  X(IO, 4, "the operating system reported an input/output error")                              \
-  X(CORRUPT, 5, "a file or buffer contradicts its own format")                                 \
-  X(UNSUPPORTED, 6, "well-formed, but not supported by this build or machine")                 \
-  X(OUT_OF_MEMORY, 7, "the operating system refused memory")                                   \
-  X(EXHAUSTED, 8, "a configured budget (KV pages, queue) is used up; retry when load drops")   \
-  X(CONTEXT_FULL, 9, "the tokens do not fit the context length")                               \
-  X(BUSY, 10, "the object is in use by another thread or request")                             \
-  X(TIMEOUT, 11, "the time given to wait has passed")                                          \
-  X(CANCELLED, 12, "the work was cancelled by its owner")                                      \
-  X(CLOSED, 13, "the engine has been closed")                                                  \
-  X(BUFFER_TOO_SMALL, 14, "the output does not fit the buffer; the needed size is reported")   \
-  X(FORKED, 15, "called in a forked child; the handle belongs to the parent process")          \
-  X(DEVICE_LOST, 16, "the device failed for good; destroy the engine and open another")        \
+#define KVI_STATUS_MAP(X)                                                                    \
+  X(OK, 0, "success")                                                                        \
+  X(INVALID_ARGUMENT, 1, "an argument is outside what the function accepts")                 \
+  X(INVALID_STATE, 2, "the object is not in a state that allows the call")                   \
+  X(NOT_FOUND, 3, "the named file, key or object does not exist")                            \
+  X(IO, 4, "the operating system reported an input/output error")                            \
+  X(CORRUPT, 5, "a file or buffer contradicts its own format")                               \
+  X(UNSUPPORTED, 6, "well-formed, but not supported by this build or machine")               \
+  X(OUT_OF_MEMORY, 7, "the operating system refused memory")                                 \
+  X(EXHAUSTED, 8, "a configured budget (KV pages, queue) is used up; retry when load drops") \
+  X(CONTEXT_FULL, 9, "the tokens do not fit the context length")                             \
+  X(BUSY, 10, "the object is in use by another thread or request")                           \
+  X(TIMEOUT, 11, "the time given to wait has passed")                                        \
+  X(CANCELLED, 12, "the work was cancelled by its owner")                                    \
+  X(CLOSED, 13, "the engine has been closed")                                                \
+  X(BUFFER_TOO_SMALL, 14, "the output does not fit the buffer; the needed size is reported") \
+  X(FORKED, 15, "called in a forked child; the handle belongs to the parent process")        \
+  X(DEVICE_LOST, 16, "the device failed for good; destroy the engine and open another")      \
   X(INTERNAL, 17, "a bug in libkvinfer; please report it")
 
 typedef int32_t kvi_status;
@@ -79,11 +79,11 @@ enum {
 };
 
 /* "CONTEXT_FULL" for KVI_CONTEXT_FULL; "UNKNOWN" for a value outside the list. Static text, never NULL. */
-KVI_API const char *KVI_CALL kvi_status_name(kvi_status status);
+KVI_API const char* KVI_CALL kvi_status_name(kvi_status status);
 
 #define KVI_ZERO_TERMINATED ((size_t)-1) /* as a text's size: it ends at its first NUL byte */
-#define KVI_AUTO UINT32_MAX              /* where an option's comment says so: chosen by the library */
-#define KVI_FOREVER UINT32_MAX           /* as a timeout in milliseconds */
+#define KVI_AUTO UINT32_MAX    /* where an option's comment says so: chosen by the library */
+#define KVI_FOREVER UINT32_MAX /* as a timeout in milliseconds */
 
 typedef struct kvi_error kvi_error;
 typedef struct kvi_model kvi_model;
@@ -102,20 +102,20 @@ typedef struct kvi_request kvi_request;
 KVI_API uint32_t KVI_CALL kvi_version(void);
 
 /* Whether this build has a feature: "cpu", "cuda", "gguf", "safetensors". 1 or 0 (also for NULL). Any thread. */
-KVI_API int32_t KVI_CALL kvi_has_feature(const char *name);
+KVI_API int32_t KVI_CALL kvi_has_feature(const char* name);
 
 /* ---- error ------------------------------------------------------------------------------------- */
 /* An error belongs to its caller and to one thread at a time. All getters accept NULL: no error. */
 
-KVI_API kvi_status KVI_CALL kvi_error_code(const kvi_error *error); /* KVI_OK for NULL */
+KVI_API kvi_status KVI_CALL kvi_error_code(const kvi_error* error); /* KVI_OK for NULL */
 /* What went wrong, where and what to do: UTF-8, never NULL, valid until the error is released. */
-KVI_API const char *KVI_CALL kvi_error_message(const kvi_error *error);
+KVI_API const char* KVI_CALL kvi_error_message(const kvi_error* error);
 /* 1 when the same call may succeed later without any change. */
-KVI_API int32_t KVI_CALL kvi_error_retryable(const kvi_error *error);
+KVI_API int32_t KVI_CALL kvi_error_retryable(const kvi_error* error);
 /* For exhaustion and sizes: what was needed and what there was, in the unit that the message names. */
-KVI_API uint64_t KVI_CALL kvi_error_needed(const kvi_error *error);
-KVI_API uint64_t KVI_CALL kvi_error_available(const kvi_error *error);
-KVI_API void KVI_CALL kvi_error_release(kvi_error *error);
+KVI_API uint64_t KVI_CALL kvi_error_needed(const kvi_error* error);
+KVI_API uint64_t KVI_CALL kvi_error_available(const kvi_error* error);
+KVI_API void KVI_CALL kvi_error_release(kvi_error* error);
 
 /* ---- log --------------------------------------------------------------------------------------- */
 
@@ -123,25 +123,27 @@ enum { KVI_LOG_ERROR = 0, KVI_LOG_WARNING = 1, KVI_LOG_INFO = 2, KVI_LOG_DEBUG =
 
 /* Receives the log of one model or engine: never prompt text. Called from any of our threads, with no
  * lock held; it must not call back into the library except for release functions. */
-typedef void(KVI_CALL *kvi_log_fn)(void *user, int32_t level, const char *message);
+typedef void(KVI_CALL* kvi_log_fn)(void* user, int32_t level, const char* message);
 /* Called once, when the library will not use user any more. */
-typedef void(KVI_CALL *kvi_destroy_fn)(void *user);
+typedef void(KVI_CALL* kvi_destroy_fn)(void* user);
 
 /* ---- device ------------------------------------------------------------------------------------ */
 
 typedef struct kvi_device_info {
   uint32_t struct_size;
-  uint32_t num_threads;  /* CPU: the default number of threads: physical cores within affinity and cgroup */
+  /* CPU: the default number of threads: physical cores within affinity and cgroup */
+  uint32_t num_threads;
   uint64_t memory_bytes; /* in all */
   char name[64];         /* "cpu" */
-  char arch[64];         /* the kernels in use: "scalar", "avx2", "avx_vnni", "avx512_vnni", "amx_int8" */
+  char arch[64]; /* the kernels in use: "scalar", "avx2", "avx_vnni", "avx512_vnni", "amx_int8" */
 } kvi_device_info;
 
-KVI_API kvi_status KVI_CALL kvi_device_info_init(kvi_device_info *info, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_device_info_init(kvi_device_info* info, size_t struct_size);
 /* How many devices there are, at least 1: device 0 is the CPU. Any thread. */
 KVI_API uint32_t KVI_CALL kvi_device_count(void);
 /* Describes a device. index: below kvi_device_count(), else KVI_NOT_FOUND. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_device_get_info(uint32_t index, kvi_device_info *info, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_device_get_info(uint32_t index, kvi_device_info* info,
+                                                kvi_error** error);
 
 /* ---- model ------------------------------------------------------------------------------------- */
 
@@ -158,53 +160,56 @@ enum {
 
 /* Progress of loading: bytes of weights done and in all. Answers KVI_CONTINUE, or KVI_CANCEL to abort with
  * KVI_CANCELLED. Called on the thread that opens, a hundred times or so. */
-typedef int32_t(KVI_CALL *kvi_progress_fn)(void *user, uint64_t done_bytes, uint64_t total_bytes);
+typedef int32_t(KVI_CALL* kvi_progress_fn)(void* user, uint64_t done_bytes, uint64_t total_bytes);
 
 typedef struct kvi_model_options {
   uint32_t struct_size;
-  int32_t load;             /* KVI_LOAD_WEIGHTS */
-  uint32_t device;          /* 0: the CPU */
-  uint32_t num_threads;     /* that load and repack weights; KVI_AUTO: as the device's default */
-  kvi_progress_fn progress; /* NULL */
-  void *progress_user;      /* NULL */
-  kvi_log_fn log;           /* NULL: no log */
-  void *log_user;           /* NULL */
+  int32_t load;               /* KVI_LOAD_WEIGHTS */
+  uint32_t device;            /* 0: the CPU */
+  uint32_t num_threads;       /* that load and repack weights; KVI_AUTO: as the device's default */
+  kvi_progress_fn progress;   /* NULL */
+  void* progress_user;        /* NULL */
+  kvi_log_fn log;             /* NULL: no log */
+  void* log_user;             /* NULL */
   kvi_destroy_fn log_destroy; /* NULL; called for log_user, also when opening fails */
 } kvi_model_options;
 
 typedef struct kvi_model_info {
   uint32_t struct_size;
-  uint32_t supported;        /* 1: engines can run it; 0: KVI_MODEL_UNSUPPORTED_REASON says what prevents it */
+  /* 1: engines can run it; 0: KVI_MODEL_UNSUPPORTED_REASON says what prevents it */
+  uint32_t supported;
   uint32_t num_layers;
   uint32_t embedding_len;
   uint32_t num_heads;
   uint32_t num_kv_heads;
   uint32_t head_dim;
   uint32_t vocab_size;
-  uint32_t context_len;      /* tokens that the model was made for */
-  uint32_t window;           /* sliding-window width in tokens of the local layers; 0: none are local */
+  uint32_t context_len; /* tokens that the model was made for */
+  uint32_t window;      /* sliding-window width in tokens of the local layers; 0: none are local */
   uint32_t num_window_layers;
-  int32_t bos_token;         /* -1: none */
-  int32_t eos_token;         /* -1: none */
+  int32_t bos_token; /* -1: none */
+  int32_t eos_token; /* -1: none */
   uint32_t has_chat_template;
   uint64_t num_parameters;
   uint64_t file_weights_bytes; /* in the file */
   uint64_t weights_bytes;      /* in memory, as this library arranges them */
-  uint64_t kv_bytes_per_token; /* of all layers, in 16-bit K and V; local layers stop growing at their window */
+  /* of all layers, in 16-bit K and V; local layers stop growing at their window */
+  uint64_t kv_bytes_per_token;
 } kvi_model_info;
 
 /* Texts about a model, for kvi_model_text. */
 enum {
-  KVI_MODEL_ARCHITECTURE = 0,       /* "llama", "gemma3", ... */
-  KVI_MODEL_NAME = 1,               /* the file's own name for it, or "" */
-  KVI_MODEL_FORMAT = 2,             /* "gguf" or "safetensors" */
-  KVI_MODEL_FINGERPRINT = 3,        /* 64 hex digits: SHA-256 over header, tensor list and samples of every tensor */
+  KVI_MODEL_ARCHITECTURE = 0, /* "llama", "gemma3", ... */
+  KVI_MODEL_NAME = 1,         /* the file's own name for it, or "" */
+  KVI_MODEL_FORMAT = 2,       /* "gguf" or "safetensors" */
+  /* 64 hex digits: SHA-256 over header, tensor list and samples of every tensor */
+  KVI_MODEL_FINGERPRINT = 3,
   KVI_MODEL_UNSUPPORTED_REASON = 4, /* "" where supported */
   KVI_MODEL_CHAT_TEMPLATE = 5       /* Jinja source, "" where there is none */
 };
 
-KVI_API kvi_status KVI_CALL kvi_model_options_init(kvi_model_options *options, size_t struct_size);
-KVI_API kvi_status KVI_CALL kvi_model_info_init(kvi_model_info *info, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_model_options_init(kvi_model_options* options, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_model_info_init(kvi_model_info* info, size_t struct_size);
 
 /* Opens a model: a GGUF file, a .safetensors file, or a folder with config.json, tokenizer.json and safetensors.
  * The weights are read and repacked, and owned from then on: the file may change or go. Peak memory is the
@@ -214,22 +219,26 @@ KVI_API kvi_status KVI_CALL kvi_model_info_init(kvi_model_info *info, size_t str
  *  out              the model, one reference
  * Errors: NOT_FOUND, IO, CORRUPT (names the place in the file), UNSUPPORTED (names the architecture or type; not
  * with KVI_LOAD_METADATA, where kvi_model_info says it), OUT_OF_MEMORY, CANCELLED. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_model_open(const char *path, size_t path_size, const kvi_model_options *options,
-                                           kvi_model **out, kvi_error **error);
-KVI_API void KVI_CALL kvi_model_release(kvi_model *model);
+KVI_API kvi_status KVI_CALL kvi_model_open(const char* path, size_t path_size,
+                                           const kvi_model_options* options, kvi_model** out,
+                                           kvi_error** error);
+KVI_API void KVI_CALL kvi_model_release(kvi_model* model);
 
 /* Describes a model. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_model_get_info(const kvi_model *model, kvi_model_info *info, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_model_get_info(const kvi_model* model, kvi_model_info* info,
+                                               kvi_error** error);
 /* A text about a model: which is one of KVI_MODEL_*. Errors: BUFFER_TOO_SMALL. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_model_text(const kvi_model *model, int32_t which, char *buffer, size_t capacity,
-                                           size_t *needed, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_model_text(const kvi_model* model, int32_t which, char* buffer,
+                                           size_t capacity, size_t* needed, kvi_error** error);
 /* The metadata of the model's file: keys in alphabetical order, values as JSON (long arrays are cut to their
  * first 8 elements and a string that says how many follow). Errors: NOT_FOUND, BUFFER_TOO_SMALL. Any thread. */
-KVI_API size_t KVI_CALL kvi_model_metadata_count(const kvi_model *model);
-KVI_API kvi_status KVI_CALL kvi_model_metadata_key(const kvi_model *model, size_t index, char *buffer, size_t capacity,
-                                                   size_t *needed, kvi_error **error);
-KVI_API kvi_status KVI_CALL kvi_model_metadata_value(const kvi_model *model, const char *key, size_t key_size,
-                                                     char *buffer, size_t capacity, size_t *needed, kvi_error **error);
+KVI_API size_t KVI_CALL kvi_model_metadata_count(const kvi_model* model);
+KVI_API kvi_status KVI_CALL kvi_model_metadata_key(const kvi_model* model, size_t index,
+                                                   char* buffer, size_t capacity, size_t* needed,
+                                                   kvi_error** error);
+KVI_API kvi_status KVI_CALL kvi_model_metadata_value(const kvi_model* model, const char* key,
+                                                     size_t key_size, char* buffer, size_t capacity,
+                                                     size_t* needed, kvi_error** error);
 
 /* ---- tokenizer --------------------------------------------------------------------------------- */
 
@@ -250,36 +259,37 @@ enum {
  *  tokens, capacity  out; NULL with 0 asks for the count
  *  count             tokens needed (also with BUFFER_TOO_SMALL)
  * Errors: INVALID_ARGUMENT, BUFFER_TOO_SMALL, UNSUPPORTED (the model has no known tokenizer). Any thread. */
-KVI_API kvi_status KVI_CALL kvi_tokenize(const kvi_model *model, const char *text, size_t text_size, int32_t add_bos,
-                                         int32_t parse_special, int32_t *tokens, size_t capacity, size_t *count,
-                                         kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_tokenize(const kvi_model* model, const char* text, size_t text_size,
+                                         int32_t add_bos, int32_t parse_special, int32_t* tokens,
+                                         size_t capacity, size_t* count, kvi_error** error);
 /* Token ids to text. The bytes of the tokens one after another: a cut inside a code point leaves ill-formed UTF-8;
  * streams use a decoder. render_special: KVI_SPECIAL_*. Errors: INVALID_ARGUMENT (an id outside the vocabulary),
  * BUFFER_TOO_SMALL. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_detokenize(const kvi_model *model, const int32_t *tokens, size_t count,
-                                           int32_t render_special, char *buffer, size_t capacity, size_t *needed,
-                                           kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_detokenize(const kvi_model* model, const int32_t* tokens,
+                                           size_t count, int32_t render_special, char* buffer,
+                                           size_t capacity, size_t* needed, kvi_error** error);
 
 /* An incremental decoder: whole code points, as tokens come. */
-KVI_API kvi_status KVI_CALL kvi_decoder_create(kvi_model *model, int32_t render_special, kvi_decoder **out,
-                                               kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_decoder_create(kvi_model* model, int32_t render_special,
+                                               kvi_decoder** out, kvi_error** error);
 /* Adds a token; *text is what it completes, valid until the next call, *text_size its bytes, perhaps 0. */
-KVI_API kvi_status KVI_CALL kvi_decoder_push(kvi_decoder *decoder, int32_t token, const char **text, size_t *text_size,
-                                             kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_decoder_push(kvi_decoder* decoder, int32_t token, const char** text,
+                                             size_t* text_size, kvi_error** error);
 /* Ends the text: U+FFFD for an unfinished code point, else nothing. The decoder then starts anew. */
-KVI_API kvi_status KVI_CALL kvi_decoder_finish(kvi_decoder *decoder, const char **text, size_t *text_size,
-                                               kvi_error **error);
-KVI_API void KVI_CALL kvi_decoder_release(kvi_decoder *decoder);
+KVI_API kvi_status KVI_CALL kvi_decoder_finish(kvi_decoder* decoder, const char** text,
+                                               size_t* text_size, kvi_error** error);
+KVI_API void KVI_CALL kvi_decoder_release(kvi_decoder* decoder);
 
 /* A turn of a conversation. In an array, elements are messages[0].struct_size bytes apart. */
 typedef struct kvi_message {
   uint32_t struct_size;
-  const char *role; /* "system", "user", "assistant", ... */
+  const char* role; /* "system", "user", "assistant", ... */
   size_t role_size;
-  const char *content;
+  const char* content;
   size_t content_size;
 } kvi_message;
-KVI_API kvi_status KVI_CALL kvi_message_init(kvi_message *message, size_t struct_size); /* empty texts */
+KVI_API kvi_status KVI_CALL kvi_message_init(kvi_message* message,
+                                             size_t struct_size); /* empty texts */
 
 /* Renders a conversation with the model's chat template (a sandboxed Jinja).
  *  messages, num_messages
@@ -287,9 +297,10 @@ KVI_API kvi_status KVI_CALL kvi_message_init(kvi_message *message, size_t struct
  *                             unless given
  * Errors: UNSUPPORTED (no template, or a construct or limit, named with its line), INVALID_ARGUMENT (what the template
  * itself refuses, in its words), BUFFER_TOO_SMALL. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_apply_template(const kvi_model *model, const kvi_message *messages, size_t num_messages,
-                                               const char *arguments, size_t arguments_size, char *buffer,
-                                               size_t capacity, size_t *needed, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_apply_template(const kvi_model* model, const kvi_message* messages,
+                                               size_t num_messages, const char* arguments,
+                                               size_t arguments_size, char* buffer, size_t capacity,
+                                               size_t* needed, kvi_error** error);
 
 /* ---- engine ------------------------------------------------------------------------------------ */
 
@@ -300,85 +311,96 @@ enum {
 
 typedef struct kvi_engine_options {
   uint32_t struct_size;
-  uint32_t max_model_len;     /* KVI_AUTO: the model's context; the most tokens that one session may hold */
-  uint32_t max_sequences;     /* 16: requests that run at once; more wait */
-  uint32_t max_batch_tokens;  /* 512: tokens of one step; a longer prompt is prefilled in chunks of it */
-  uint32_t max_queued;        /* 1024: requests that may wait; more are EXHAUSTED */
-  uint32_t page_len;          /* 16: tokens of a KV page; a power of two, 16 to 256 */
-  uint32_t num_threads;       /* KVI_AUTO: as the device's default; at most 256 */
-  int32_t activations;        /* KVI_ACTIVATIONS_INT8 */
-  uint64_t kv_budget_bytes;   /* 1 GiB: KV pages never take more; memory is taken as pages are first used */
+  /* KVI_AUTO: the model's context; the most tokens that one session may hold */
+  uint32_t max_model_len;
+  uint32_t max_sequences; /* 16: requests that run at once; more wait */
+  /* 512: tokens of one step; a longer prompt is prefilled in chunks of it */
+  uint32_t max_batch_tokens;
+  uint32_t max_queued;  /* 1024: requests that may wait; more are EXHAUSTED */
+  uint32_t page_len;    /* 16: tokens of a KV page; a power of two, 16 to 256 */
+  uint32_t num_threads; /* KVI_AUTO: as the device's default; at most 256 */
+  int32_t activations;  /* KVI_ACTIVATIONS_INT8 */
+  /* 1 GiB: KV pages never take more; memory is taken as pages are first used */
+  uint64_t kv_budget_bytes;
   kvi_log_fn log;             /* NULL: no log */
-  void *log_user;             /* NULL */
+  void* log_user;             /* NULL */
   kvi_destroy_fn log_destroy; /* NULL; called for log_user, also when creation fails */
 } kvi_engine_options;
 
 typedef struct kvi_stats {
   uint32_t struct_size;
   uint32_t num_sessions;
-  uint32_t num_running;            /* requests */
+  uint32_t num_running; /* requests */
   uint32_t num_queued;
-  uint64_t requests_finished;      /* since the engine was created, for whatever reason */
-  uint64_t requests_failed;        /* of these, with KVI_FINISH_ERROR */
-  uint64_t prefill_tokens;         /* computed */
+  uint64_t requests_finished; /* since the engine was created, for whatever reason */
+  uint64_t requests_failed;   /* of these, with KVI_FINISH_ERROR */
+  uint64_t prefill_tokens;    /* computed */
   uint64_t generated_tokens;
   uint64_t num_steps;
   uint64_t kv_budget_bytes;
-  uint64_t kv_used_bytes;          /* in pages that sessions hold */
+  uint64_t kv_used_bytes; /* in pages that sessions hold */
   uint64_t kv_peak_bytes;
   uint64_t scratch_bytes;
   uint64_t weights_bytes;
 } kvi_stats;
 
-KVI_API kvi_status KVI_CALL kvi_engine_options_init(kvi_engine_options *options, size_t struct_size);
-KVI_API kvi_status KVI_CALL kvi_stats_init(kvi_stats *stats, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_engine_options_init(kvi_engine_options* options,
+                                                    size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_stats_init(kvi_stats* stats, size_t struct_size);
 
 /* Creates an engine: a scheduler with its thread, its KV pages and its workers. Several may share a model.
  * Errors: INVALID_ARGUMENT (names the option), INVALID_STATE (the model was opened with KVI_LOAD_METADATA),
  * UNSUPPORTED, EXHAUSTED (the budget is too small for one page of each layer group), OUT_OF_MEMORY. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_engine_create(kvi_model *model, const kvi_engine_options *options, kvi_engine **out,
-                                              kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_engine_create(kvi_model* model, const kvi_engine_options* options,
+                                              kvi_engine** out, kvi_error** error);
 /* kvi_model_open with its defaults, then kvi_engine_create. Errors: those of both. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_engine_open(const char *path, size_t path_size, const kvi_engine_options *options,
-                                            kvi_engine **out, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_engine_open(const char* path, size_t path_size,
+                                            const kvi_engine_options* options, kvi_engine** out,
+                                            kvi_error** error);
 /* Ends all work (finish "cancelled") and returns when the engine's last thread has ended; calls on the engine's handles
  * return CLOSED from then on. Needed only before dlclose or to be sure of the end: releasing suffices otherwise.
  *  timeout_ms  KVI_FOREVER, or how long to wait
  * Errors: TIMEOUT (closing goes on), INVALID_STATE (called inside a callback of the engine). Any thread. */
-KVI_API kvi_status KVI_CALL kvi_engine_close(kvi_engine *engine, uint32_t timeout_ms, kvi_error **error);
-KVI_API void KVI_CALL kvi_engine_release(kvi_engine *engine);
+KVI_API kvi_status KVI_CALL kvi_engine_close(kvi_engine* engine, uint32_t timeout_ms,
+                                             kvi_error** error);
+KVI_API void KVI_CALL kvi_engine_release(kvi_engine* engine);
 /* The engine's model: a new reference. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_engine_model(kvi_engine *engine, kvi_model **out, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_engine_model(kvi_engine* engine, kvi_model** out,
+                                             kvi_error** error);
 /* A snapshot of the counters. Any thread, never waits for a step. */
-KVI_API kvi_status KVI_CALL kvi_engine_get_stats(kvi_engine *engine, kvi_stats *stats, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_engine_get_stats(kvi_engine* engine, kvi_stats* stats,
+                                                 kvi_error** error);
 /* Waits until requests of this engine have output to read or have finished, and names them: one waiter serves
  * thousands. A request is named again only when there is news after its last read.
  *  requests, capacity  out: borrowed handles of unfinished or unread requests that the caller still holds
  *  count               out: how many; the rest are named by the next call
  *  timeout_ms          0: just look; KVI_FOREVER
  * Errors: TIMEOUT (count is 0), CLOSED. Any thread; each piece of news goes to one waiter. */
-KVI_API kvi_status KVI_CALL kvi_engine_wait(kvi_engine *engine, kvi_request **requests, size_t capacity, size_t *count,
-                                            uint32_t timeout_ms, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_engine_wait(kvi_engine* engine, kvi_request** requests,
+                                            size_t capacity, size_t* count, uint32_t timeout_ms,
+                                            kvi_error** error);
 
 /* ---- plan -------------------------------------------------------------------------------------- */
 
 typedef struct kvi_plan {
   uint32_t struct_size;
   uint32_t page_len;
-  uint64_t weights_bytes;       /* in memory, repacked */
-  uint64_t kv_bytes_per_token;  /* 2 * layers * kv_heads * head_dim * 2 in 16-bit K and V */
-  uint64_t kv_bytes;            /* pages for max_sequences sequences of max_model_len tokens; windows counted as such */
+  uint64_t weights_bytes;      /* in memory, repacked */
+  uint64_t kv_bytes_per_token; /* 2 * layers * kv_heads * head_dim * 2 in 16-bit K and V */
+  /* pages for max_sequences sequences of max_model_len tokens; windows counted as such */
+  uint64_t kv_bytes;
   uint64_t kv_bytes_per_sequence;
-  uint64_t scratch_bytes;       /* of the executor, for max_batch_tokens */
-  uint64_t load_peak_bytes;     /* the most that loading holds */
+  uint64_t scratch_bytes;   /* of the executor, for max_batch_tokens */
+  uint64_t load_peak_bytes; /* the most that loading holds */
 } kvi_plan;
-KVI_API kvi_status KVI_CALL kvi_plan_init(kvi_plan *plan, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_plan_init(kvi_plan* plan, size_t struct_size);
 /* The memory that an engine with these options would need, without loading weights.
  *  model    opened in any way
  *  options  max_model_len, max_sequences, max_batch_tokens, page_len, num_threads and activations matter
  * Errors: INVALID_ARGUMENT, UNSUPPORTED. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_plan_engine(const kvi_model *model, const kvi_engine_options *options, kvi_plan *plan,
-                                            kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_plan_engine(const kvi_model* model,
+                                            const kvi_engine_options* options, kvi_plan* plan,
+                                            kvi_error** error);
 
 /* ---- session ----------------------------------------------------------------------------------- */
 /* A session is one running text: its tokens and their KV pages. Appending only adds tokens; they are computed by the
@@ -390,11 +412,12 @@ enum { KVI_PART_TEXT = 0, KVI_PART_TOKENS = 1 };
 typedef struct kvi_part {
   uint32_t struct_size;
   int32_t kind;          /* KVI_PART_TEXT */
-  const char *text;      /* KVI_PART_TEXT: UTF-8 */
+  const char* text;      /* KVI_PART_TEXT: UTF-8 */
   size_t text_size;      /* 0 */
-  const int32_t *tokens; /* KVI_PART_TOKENS */
+  const int32_t* tokens; /* KVI_PART_TOKENS */
   size_t num_tokens;     /* 0 */
-  int32_t add_bos;       /* KVI_BOS_AUTO: text only; automatic adds one at the start of a session at most */
+  /* KVI_BOS_AUTO: text only; automatic adds one at the start of a session at most */
+  int32_t add_bos;
   int32_t parse_special; /* KVI_SPECIAL_NO: text only */
 } kvi_part;
 
@@ -419,44 +442,50 @@ typedef struct kvi_messages_result {
   uint32_t added_tokens;
 } kvi_messages_result;
 
-KVI_API kvi_status KVI_CALL kvi_part_init(kvi_part *part, size_t struct_size);
-KVI_API kvi_status KVI_CALL kvi_session_options_init(kvi_session_options *options, size_t struct_size);
-KVI_API kvi_status KVI_CALL kvi_session_info_init(kvi_session_info *info, size_t struct_size);
-KVI_API kvi_status KVI_CALL kvi_messages_result_init(kvi_messages_result *result, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_part_init(kvi_part* part, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_session_options_init(kvi_session_options* options,
+                                                     size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_session_info_init(kvi_session_info* info, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_messages_result_init(kvi_messages_result* result,
+                                                     size_t struct_size);
 
 /* Creates an empty session. Errors: CLOSED, OUT_OF_MEMORY. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_session_create(kvi_engine *engine, const kvi_session_options *options,
-                                               kvi_session **out, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_session_create(kvi_engine* engine,
+                                               const kvi_session_options* options,
+                                               kvi_session** out, kvi_error** error);
 /* Gives its pages back, after cancelling its request, if any. */
-KVI_API void KVI_CALL kvi_session_release(kvi_session *session);
+KVI_API void KVI_CALL kvi_session_release(kvi_session* session);
 /* Adds tokens at the end: all parts, or none on failure.
  * Errors: INVALID_ARGUMENT (ill-formed UTF-8, an id outside the vocabulary), CONTEXT_FULL (needed and available in
  * tokens), BUSY, CLOSED. */
-KVI_API kvi_status KVI_CALL kvi_session_append(kvi_session *session, const kvi_part *parts, size_t num_parts,
-                                               kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_session_append(kvi_session* session, const kvi_part* parts,
+                                               size_t num_parts, kvi_error** error);
 /* kvi_session_append of one text with the defaults of kvi_part. */
-KVI_API kvi_status KVI_CALL kvi_session_append_text(kvi_session *session, const char *text, size_t text_size,
-                                                    kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_session_append_text(kvi_session* session, const char* text,
+                                                    size_t text_size, kvi_error** error);
 /* Makes the session hold a conversation: renders all of it with the model's chat template, keeps the longest common
  * token prefix with what is there, drops the rest and appends what is new. Text of messages never becomes a
  * special token. On failure the session is unchanged.
  *  arguments  as for kvi_apply_template
  *  result     out, or NULL
  * Errors: those of kvi_apply_template and kvi_session_append. */
-KVI_API kvi_status KVI_CALL kvi_session_set_messages(kvi_session *session, const kvi_message *messages,
-                                                     size_t num_messages, const char *arguments, size_t arguments_size,
-                                                     kvi_messages_result *result, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_session_set_messages(
+    kvi_session* session, const kvi_message* messages, size_t num_messages, const char* arguments,
+    size_t arguments_size, kvi_messages_result* result, kvi_error** error);
 /* Keeps the first num_tokens tokens. Where a sliding window's pages for that point are gone, the next request
  * recomputes from the last point where all are held. Errors: INVALID_ARGUMENT (more than it has), BUSY, CLOSED. */
-KVI_API kvi_status KVI_CALL kvi_session_truncate(kvi_session *session, uint32_t num_tokens, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_session_truncate(kvi_session* session, uint32_t num_tokens,
+                                                 kvi_error** error);
 /* A second session with the same tokens, sharing pages; each copies a shared page before it writes to it.
  * Errors: BUSY, CLOSED, OUT_OF_MEMORY. */
-KVI_API kvi_status KVI_CALL kvi_session_fork(kvi_session *session, kvi_session **out, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_session_fork(kvi_session* session, kvi_session** out,
+                                             kvi_error** error);
 /* The session's tokens. Errors: BUFFER_TOO_SMALL, BUSY. */
-KVI_API kvi_status KVI_CALL kvi_session_tokens(kvi_session *session, int32_t *tokens, size_t capacity, size_t *count,
-                                               kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_session_tokens(kvi_session* session, int32_t* tokens,
+                                               size_t capacity, size_t* count, kvi_error** error);
 /* Describes a session; also while a request runs. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_session_get_info(kvi_session *session, kvi_session_info *info, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_session_get_info(kvi_session* session, kvi_session_info* info,
+                                                 kvi_error** error);
 
 /* ---- generation -------------------------------------------------------------------------------- */
 
@@ -466,43 +495,47 @@ typedef struct kvi_logit_bias {
 } kvi_logit_bias;
 
 typedef struct kvi_stop_text {
-  const char *text;
+  const char* text;
   size_t size; /* bytes, or KVI_ZERO_TERMINATED */
 } kvi_stop_text;
 
 /* Sampling, in this order: logit bias, penalties, temperature, top_k, top_p, min_p. Defaults in comments. */
 typedef struct kvi_generate_options {
   uint32_t struct_size;
-  uint32_t max_tokens;       /* 256 */
-  float temperature;         /* 0.8; 0: greedy, the largest logit, ties to the lower id */
-  uint32_t top_k;            /* 40; 0: off */
-  float top_p;               /* 0.95; 1: off */
-  float min_p;               /* 0.05; 0: off: keeps tokens of at least min_p times the largest probability */
-  float repetition_penalty;  /* 1: off; divides positive and multiplies negative logits of tokens in the session (CTRL) */
-  float presence_penalty;    /* 0: subtracted once for each token already generated by this request */
-  float frequency_penalty;   /* 0: subtracted for each time it was generated */
-  int32_t top_logprobs;      /* -1: no logprobs; 0: of the chosen token; n <= 64: and of the n most probable */
-  uint64_t seed;             /* 0: same seed and tokens give the same text, whatever else runs beside it */
-  uint32_t ignore_eos;       /* 0; 1: end-of-text tokens are like others */
-  uint32_t num_stops;        /* 0 */
-  const kvi_stop_text *stops; /* NULL; generation ends before the first of these texts; never a part of it comes out */
-  const kvi_logit_bias *biases; /* NULL */
-  uint32_t num_biases;       /* 0 */
-  uint32_t timeout_ms;       /* KVI_FOREVER; afterwards the request ends as KVI_FINISH_CANCELLED */
+  uint32_t max_tokens; /* 256 */
+  float temperature;   /* 0.8; 0: greedy, the largest logit, ties to the lower id */
+  uint32_t top_k;      /* 40; 0: off */
+  float top_p;         /* 0.95; 1: off */
+  float min_p; /* 0.05; 0: off: keeps tokens of at least min_p times the largest probability */
+  /* 1: off; divides positive and multiplies negative logits of tokens in the session (CTRL) */
+  float repetition_penalty;
+  float presence_penalty;  /* 0: subtracted once for each token already generated by this request */
+  float frequency_penalty; /* 0: subtracted for each time it was generated */
+  /* -1: no logprobs; 0: of the chosen token; n <= 64: and of the n most probable */
+  int32_t top_logprobs;
+  uint64_t seed; /* 0: same seed and tokens give the same text, whatever else runs beside it */
+  uint32_t ignore_eos; /* 0; 1: end-of-text tokens are like others */
+  uint32_t num_stops;  /* 0 */
+  /* NULL; generation ends before the first of these texts; never a part of it comes out */
+  const kvi_stop_text* stops;
+  const kvi_logit_bias* biases; /* NULL */
+  uint32_t num_biases;          /* 0 */
+  uint32_t timeout_ms; /* KVI_FOREVER; afterwards the request ends as KVI_FINISH_CANCELLED */
 } kvi_generate_options;
-KVI_API kvi_status KVI_CALL kvi_generate_options_init(kvi_generate_options *options, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_generate_options_init(kvi_generate_options* options,
+                                                      size_t struct_size);
 
 typedef enum kvi_finish_values {
-  KVI_FINISH_NONE = 0,      /* still running */
-  KVI_FINISH_EOS = 1,       /* the model ended the text */
-  KVI_FINISH_STOP = 2,      /* a stop text, or a callback's KVI_STOP */
-  KVI_FINISH_LENGTH = 3,    /* max_tokens */
-  KVI_FINISH_CONTEXT = 4,   /* the session is full */
+  KVI_FINISH_NONE = 0,    /* still running */
+  KVI_FINISH_EOS = 1,     /* the model ended the text */
+  KVI_FINISH_STOP = 2,    /* a stop text, or a callback's KVI_STOP */
+  KVI_FINISH_LENGTH = 3,  /* max_tokens */
+  KVI_FINISH_CONTEXT = 4, /* the session is full */
   KVI_FINISH_CANCELLED = 5,
-  KVI_FINISH_ERROR = 6      /* kvi_request_await returns the status and the error */
+  KVI_FINISH_ERROR = 6 /* kvi_request_await returns the status and the error */
 } kvi_finish_values;
 /* "eos" for KVI_FINISH_EOS, and so on; "unknown" outside the list. Static text. */
-KVI_API const char *KVI_CALL kvi_finish_name(int32_t finish);
+KVI_API const char* KVI_CALL kvi_finish_name(int32_t finish);
 
 typedef struct kvi_usage {
   uint32_t struct_size;
@@ -515,58 +548,65 @@ typedef struct kvi_usage {
   double tpot_ms;            /* mean time of each further token; 0 where there is none */
   double total_ms;
 } kvi_usage;
-KVI_API kvi_status KVI_CALL kvi_usage_init(kvi_usage *usage, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_usage_init(kvi_usage* usage, size_t struct_size);
 
 /* Starts generating after the session's tokens; returns at once. The generated tokens become part of the session.
  *  options  NULL: the defaults
  *  out      the request, one reference; releasing it before its end cancels it (keeping what was made)
  * Errors: INVALID_ARGUMENT (names the option; also an empty session), BUSY, EXHAUSTED (the queue is full, retryable; or
  * the KV budget can never hold the prompt), CLOSED. */
-KVI_API kvi_status KVI_CALL kvi_session_generate(kvi_session *session, const kvi_generate_options *options,
-                                                 kvi_request **out, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_session_generate(kvi_session* session,
+                                                 const kvi_generate_options* options,
+                                                 kvi_request** out, kvi_error** error);
 
 /* Takes generated text that was not read yet: as many whole code points as fit.
  *  buffer, capacity  at least 4 bytes; no terminator is written
  *  size              out: bytes written, 0 when there is nothing now
  *  finish            out, or NULL: KVI_FINISH_NONE until everything has been read, then how it ended
  * Errors: INVALID_ARGUMENT. Any thread; each byte goes to one reader. */
-KVI_API kvi_status KVI_CALL kvi_request_read(kvi_request *request, char *buffer, size_t capacity, size_t *size,
-                                             int32_t *finish, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_request_read(kvi_request* request, char* buffer, size_t capacity,
+                                             size_t* size, int32_t* finish, kvi_error** error);
 /* The ids generated so far, from index first on, and their log-probabilities (natural, of the model's own
  * distribution before sampling settings; NaN where top_logprobs is -1). Text may lag behind ids.
  *  tokens, logprobs, capacity  out; either may be NULL
  *  count                       out: how many were written */
-KVI_API kvi_status KVI_CALL kvi_request_tokens(kvi_request *request, size_t first, int32_t *tokens, float *logprobs,
-                                               size_t capacity, size_t *count, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_request_tokens(kvi_request* request, size_t first, int32_t* tokens,
+                                               float* logprobs, size_t capacity, size_t* count,
+                                               kvi_error** error);
 /* The most probable tokens at the place of generated token index, best first.
  *  tokens, logprobs, capacity  out; either may be NULL; a small capacity gets the best ones
  *  count                       out: how many were written; with capacity 0 how many there are
  * Errors: NOT_FOUND (no such index), INVALID_STATE (top_logprobs was below 1). */
-KVI_API kvi_status KVI_CALL kvi_request_top_logprobs(kvi_request *request, size_t index, int32_t *tokens,
-                                                     float *logprobs, size_t capacity, size_t *count,
-                                                     kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_request_top_logprobs(kvi_request* request, size_t index,
+                                                     int32_t* tokens, float* logprobs,
+                                                     size_t capacity, size_t* count,
+                                                     kvi_error** error);
 /* Waits until there is text to read or the request has ended: what kvi_engine_wait is for one request alone.
  * Errors: TIMEOUT. Any thread, but not in a callback of the engine. */
-KVI_API kvi_status KVI_CALL kvi_request_wait(kvi_request *request, uint32_t timeout_ms, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_request_wait(kvi_request* request, uint32_t timeout_ms,
+                                             kvi_error** error);
 /* Waits for the end. Returns KVI_OK however it ended, except for KVI_FINISH_ERROR: that request's status and error.
  * Errors: TIMEOUT (still running), INVALID_STATE (inside a callback of the engine). Any thread. */
-KVI_API kvi_status KVI_CALL kvi_request_await(kvi_request *request, uint32_t timeout_ms, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_request_await(kvi_request* request, uint32_t timeout_ms,
+                                              kvi_error** error);
 /* Asks for the end, within one step; finish becomes KVI_FINISH_CANCELLED. Returns at once. No effect after the end.
  *  how  KVI_STOP: keep the generated tokens in the session; KVI_CANCEL: the session is as before the request */
-KVI_API kvi_status KVI_CALL kvi_request_cancel(kvi_request *request, int32_t how, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_request_cancel(kvi_request* request, int32_t how,
+                                               kvi_error** error);
 /* Counts and times so far. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_request_get_usage(kvi_request *request, kvi_usage *usage, kvi_error **error);
-KVI_API void KVI_CALL kvi_request_release(kvi_request *request);
+KVI_API kvi_status KVI_CALL kvi_request_get_usage(kvi_request* request, kvi_usage* usage,
+                                                  kvi_error** error);
+KVI_API void KVI_CALL kvi_request_release(kvi_request* request);
 
 /* A piece of generated text, as a callback sees it; valid during the call. */
 typedef struct kvi_text {
-  const char *bytes; /* whole UTF-8 code points, no terminator */
+  const char* bytes; /* whole UTF-8 code points, no terminator */
   size_t size;
-  const int32_t *tokens; /* the ids that came since the last call */
+  const int32_t* tokens; /* the ids that came since the last call */
   size_t num_tokens;
 } kvi_text;
 /* Answers KVI_CONTINUE, KVI_STOP or KVI_CANCEL. */
-typedef int32_t(KVI_CALL *kvi_text_fn)(void *user, const kvi_text *text);
+typedef int32_t(KVI_CALL* kvi_text_fn)(void* user, const kvi_text* text);
 
 /* Generates after a prompt, in a session of its own, and returns at the end: the shortest way to text.
  *  prompt, prompt_size  UTF-8; add_bos automatic, special tokens not parsed
@@ -574,9 +614,9 @@ typedef int32_t(KVI_CALL *kvi_text_fn)(void *user, const kvi_text *text);
  *  on_text, user        called on this thread as text comes, with no lock held; NULL: only usage is wanted
  *  usage                out, or NULL
  * Errors: those of append, generate and await; CANCELLED when on_text answered KVI_CANCEL. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_generate(kvi_engine *engine, const char *prompt, size_t prompt_size,
-                                         const kvi_generate_options *options, kvi_text_fn on_text, void *user,
-                                         kvi_usage *usage, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_generate(kvi_engine* engine, const char* prompt, size_t prompt_size,
+                                         const kvi_generate_options* options, kvi_text_fn on_text,
+                                         void* user, kvi_usage* usage, kvi_error** error);
 
 /* ---- score ------------------------------------------------------------------------------------- */
 
@@ -587,8 +627,9 @@ KVI_API kvi_status KVI_CALL kvi_generate(kvi_engine *engine, const char *prompt,
  *  top1           out, or NULL: [count - first] the most probable token at its place
  *  logits         out, or NULL: [count - first][vocab_size]
  * Errors: INVALID_ARGUMENT, CONTEXT_FULL, EXHAUSTED, CLOSED. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_score(kvi_engine *engine, const int32_t *tokens, size_t count, size_t first,
-                                      float *logprobs, int32_t *top1, float *logits, kvi_error **error);
+KVI_API kvi_status KVI_CALL kvi_score(kvi_engine* engine, const int32_t* tokens, size_t count,
+                                      size_t first, float* logprobs, int32_t* top1, float* logits,
+                                      kvi_error** error);
 
 #ifdef __cplusplus
 }

@@ -29,7 +29,7 @@ class Matrix {
   virtual ~Matrix() = default;
   virtual int64_t rows() const = 0;
   virtual int64_t cols() const = 0;
-  virtual DType dtype() const = 0;         // of the file
+  virtual DType dtype() const = 0;          // of the file
   virtual uint64_t size_bytes() const = 0;  // as arranged
 };
 
@@ -71,11 +71,11 @@ struct BatchRows {
 // in a window, i - j < window; pages wholly outside may be kNoPage.
 struct KvSegment {
   const PageLayout* layout = nullptr;
-  const Plane* key = nullptr;    // this layer's planes in layout
+  const Plane* key = nullptr;  // this layer's planes in layout
   const Plane* value = nullptr;
-  std::byte* pages = nullptr;    // page p begins at p * layout->page_bytes
+  std::byte* pages = nullptr;                       // page p begins at p * layout->page_bytes
   std::span<const std::span<const PageId>> tables;  // by sequence
-  int window = 0;                // tokens; 0: all
+  int window = 0;                                   // tokens; 0: all
 };
 
 struct ExecutorShape {
@@ -140,7 +140,8 @@ class Backend {
 
   virtual std::unique_ptr<Executor> make_executor(const ExecutorShape& shape,
                                                   const ExecutorOptions& options) = 0;
-  virtual uint64_t scratch_bytes(const ExecutorShape& shape, const ExecutorOptions& options) const = 0;
+  virtual uint64_t scratch_bytes(const ExecutorShape& shape,
+                                 const ExecutorOptions& options) const = 0;
 };
 
 }  // namespace kvi

@@ -76,7 +76,8 @@ Digest Sha256::finish() {
   for (int i = 0; i < 8; ++i) block_[56 + i] = static_cast<uint8_t>(num_bits >> (56 - 8 * i));
   compress(block_.data());
   Digest digest;
-  for (int i = 0; i < 32; ++i) digest[i] = static_cast<uint8_t>(state_[i / 4] >> (24 - 8 * (i % 4)));
+  for (int i = 0; i < 32; ++i)
+    digest[i] = static_cast<uint8_t>(state_[i / 4] >> (24 - 8 * (i % 4)));
   return digest;
 }
 

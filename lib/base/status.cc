@@ -5,8 +5,7 @@ namespace kvi {
 const char* status_name(Status status) {
   switch (status) {
 #define KVI_STATUS_NAME(name, value, text) \
-  case Status::name:                       \
-    return #name;
+  case Status::name: return #name;
     KVI_STATUS_MAP(KVI_STATUS_NAME)
 #undef KVI_STATUS_NAME
   }
@@ -16,8 +15,7 @@ const char* status_name(Status status) {
 const char* status_meaning(Status status) {
   switch (status) {
 #define KVI_STATUS_MEANING(name, value, text) \
-  case Status::name:                          \
-    return text;
+  case Status::name: return text;
     KVI_STATUS_MAP(KVI_STATUS_MEANING)
 #undef KVI_STATUS_MEANING
   }

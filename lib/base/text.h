@@ -13,9 +13,7 @@ inline void append_text(std::string& out, const char* text) { out += text; }
 inline void append_text(std::string& out, char c) { out += c; }
 template <typename T>
   requires std::is_arithmetic_v<T>
-void append_text(std::string& out, T value) {
-  out += std::to_string(value);
-}
+void append_text(std::string& out, T value) { out += std::to_string(value); }
 
 template <typename... Parts>
 std::string concat(const Parts&... parts) {

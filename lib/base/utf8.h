@@ -10,8 +10,9 @@ namespace kvi {
 
 struct CodePoint {
   char32_t value = 0xfffd;
-  int size = 0;        // bytes taken; 0 at the end of the text
-  bool valid = false;  // false: an ill-formed sequence, of which size bytes (>= 1) are to be skipped
+  int size = 0;  // bytes taken; 0 at the end of the text
+  bool valid =
+      false;  // false: an ill-formed sequence, of which size bytes (>= 1) are to be skipped
 };
 
 // The code point that starts at text[pos].

@@ -42,7 +42,8 @@ int PagePool::num_holders(PageId page) const {
 }
 
 void PagePool::check_invariants() const {
-  const auto held = std::count_if(num_holders_.begin(), num_holders_.end(), [](int n) { return n > 0; });
+  const auto held = std::count_if(num_holders_.begin(), num_holders_.end(),
+                                  [](int n) { return n > 0; });
   KVI_CHECK(held == num_held_);
   KVI_CHECK(freed_.size() + num_held_ == num_holders_.size());
   KVI_CHECK(static_cast<int>(num_holders_.size()) <= num_pages_);

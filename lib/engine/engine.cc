@@ -11,9 +11,11 @@
 
 namespace kvi {
 
-std::shared_ptr<Engine> Engine::create(std::shared_ptr<const LoadedModel> model, const EngineOptions& options) {
+std::shared_ptr<Engine> Engine::create(std::shared_ptr<const LoadedModel> model,
+                                       const EngineOptions& options) {
   validate(options);
-  std::shared_ptr<Engine> engine(new Engine(std::make_shared<EngineCore>(std::move(model), options)));
+  std::shared_ptr<Engine> engine(
+      new Engine(std::make_shared<EngineCore>(std::move(model), options)));
   try {
     // The thread owns the core too: an engine may be destroyed while a step runs.
     engine->thread_ = std::thread([core = engine->core_]() mutable {
@@ -36,7 +38,8 @@ Engine::~Engine() {
 
 bool Engine::close(std::optional<std::chrono::milliseconds> timeout) {
   if (core_->on_engine_thread()) {
-    throw Error(Status::INVALID_STATE, "an engine cannot be closed from a callback on its own thread");
+    throw Error(Status::INVALID_STATE,
+                "an engine cannot be closed from a callback on its own thread");
   }
   core_->stop();
   if (!core_->wait_ended(timeout)) return false;
@@ -51,7 +54,8 @@ EngineStats Engine::stats() const { return core_->stats(); }
 
 std::shared_ptr<Session> Engine::create_session() { return Session::create(core_); }
 
-std::vector<void*> Engine::wait(size_t max_count, std::optional<std::chrono::milliseconds> timeout) {
+std::vector<void*> Engine::wait(size_t max_count,
+                                std::optional<std::chrono::milliseconds> timeout) {
   return core_->news()->wait(max_count, timeout);
 }
 
@@ -59,7 +63,8 @@ void Engine::forget(Request& request) { core_->news()->forget(request); }
 
 void Engine::score(std::span<const TokenId> tokens, size_t first, const ScoreOutput& out) {
   if (core_->on_engine_thread()) {
-    throw Error(Status::INVALID_STATE, "scoring would wait for itself in a callback on the engine's thread");
+    throw Error(Status::INVALID_STATE,
+                "scoring would wait for itself in a callback on the engine's thread");
   }
   const std::shared_ptr<Session> session = create_session();
   const Part part = tokens;
@@ -67,6 +72,8 @@ void Engine::score(std::span<const TokenId> tokens, size_t first, const ScoreOut
   session->score(first, out);
 }
 
-EnginePlan Engine::plan(const LoadedModel& model, const EngineOptions& options) { return plan_engine(model, options); }
+EnginePlan Engine::plan(const LoadedModel& model, const EngineOptions& options) {
+  return plan_engine(model, options);
+}
 
 }  // namespace kvi

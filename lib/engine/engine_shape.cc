@@ -35,8 +35,9 @@ uint32_t resolved_model_len(const ModelConfig& config, const EngineOptions& opti
   const uint32_t context_len = static_cast<uint32_t>(config.context_len);
   const uint32_t len = options.max_model_len.value_or(context_len);
   if (config.family->learned_positions && len > context_len) {
-    throw Error(Status::INVALID_ARGUMENT, concat("max_model_len is ", len, "; this model has learned positions for ",
-                                                 context_len, " tokens only"))
+    throw Error(Status::INVALID_ARGUMENT,
+                concat("max_model_len is ", len, "; this model has learned positions for ",
+                       context_len, " tokens only"))
         .amounts(len, context_len);
   }
   return len;
@@ -71,19 +72,22 @@ EnginePlan plan_engine(const LoadedModel& model, const EngineOptions& options) {
   plan.weights_bytes = model.weights_bytes();
   plan.load_peak_bytes = model.load_peak_bytes();
   plan.kv_bytes_per_token = config.kv_bytes_per_token();
-  const GroupedLayers grouped = group_layers(config, model.backend(), static_cast<int>(options.page_len));
+  const GroupedLayers grouped = group_layers(config, model.backend(),
+                                             static_cast<int>(options.page_len));
   for (const LayerGroup& group : grouped.groups) {
     uint64_t tokens = resolved_model_len(config, options);
     // While a chunk is prefilled, a window group holds the chunk and the window before it.
     if (group.window > 0) {
-      tokens = std::min<uint64_t>(tokens, uint64_t{options.max_batch_tokens} + group.window + options.page_len);
+      tokens = std::min<uint64_t>(
+          tokens, uint64_t{options.max_batch_tokens} + group.window + options.page_len);
     }
     const uint64_t pages = (tokens + options.page_len - 1) / options.page_len;
     plan.kv_bytes_per_sequence += pages * group.layout.page_bytes;
   }
   plan.kv_bytes = plan.kv_bytes_per_sequence * options.max_sequences;
   plan.scratch_bytes = model.backend().scratch_bytes(shape, executor_options(options)) +
-                       sizeof(float) * static_cast<uint64_t>(shape.max_logit_rows) * config.vocab_size;
+                       sizeof(float) * static_cast<uint64_t>(shape.max_logit_rows) *
+                           config.vocab_size;
   return plan;
 }
 

@@ -20,9 +20,7 @@ class FieldHash {
   void add(std::string_view text) { add(std::as_bytes(std::span(text))); }
   template <typename T>
     requires std::is_arithmetic_v<T>
-  void add(T value) {
-    add(std::as_bytes(std::span(&value, 1)));
-  }
+  void add(T value) { add(std::as_bytes(std::span(&value, 1))); }
   template <typename T>
   void add(const std::vector<T>& values) {
     add(static_cast<uint64_t>(values.size()));

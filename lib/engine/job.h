@@ -24,7 +24,7 @@ class Job {
   SequenceState& sequence() { return *sequence_; }
   SchedSequence& scheduled() { return scheduled_; }
   int prompt_len() const { return prompt_len_; }  // tokens when the job was made
-  Finish finish() const { return finish_; }  // none: goes on
+  Finish finish() const { return finish_; }       // none: goes on
 
   virtual int first_logit_position() const = 0;
   // The logits that follow the token at position; scratch afterwards. May append a token to the sequence,

@@ -7,7 +7,8 @@
 namespace kvi {
 namespace {
 
-double milliseconds_between(std::chrono::steady_clock::time_point from, std::chrono::steady_clock::time_point to) {
+double milliseconds_between(std::chrono::steady_clock::time_point from,
+                            std::chrono::steady_clock::time_point to) {
   return std::chrono::duration<double, std::milli>(to - from).count();
 }
 
@@ -26,7 +27,9 @@ size_t Request::read(std::span<char> buffer, Finish* finish) {
   std::lock_guard lock(mutex_);
   size_t size = std::min(buffer.size(), unread_.size());
   // Back to the start of a code point that does not fit whole.
-  while (size > 0 && size < unread_.size() && (static_cast<unsigned char>(unread_[size]) & 0xc0) == 0x80) --size;
+  while (size > 0 && size < unread_.size() &&
+         (static_cast<unsigned char>(unread_[size]) & 0xc0) == 0x80)
+    --size;
   std::copy_n(unread_.begin(), size, buffer.begin());
   unread_.erase(0, size);
   if (finish != nullptr) *finish = unread_.empty() ? usage_.finish : Finish::none;
@@ -35,7 +38,8 @@ size_t Request::read(std::span<char> buffer, Finish* finish) {
 
 bool Request::wait_readable(std::optional<std::chrono::milliseconds> timeout) {
   std::unique_lock lock(mutex_);
-  return wait_on(changed_, lock, timeout, [&] { return !unread_.empty() || usage_.finish != Finish::none; });
+  return wait_on(changed_, lock, timeout,
+                 [&] { return !unread_.empty() || usage_.finish != Finish::none; });
 }
 
 size_t Request::tokens(size_t first, std::span<TokenId> tokens, std::span<float> logprobs) const {
@@ -53,14 +57,16 @@ std::vector<TokenLogprob> Request::top_logprobs(size_t index) const {
   }
   std::lock_guard lock(mutex_);
   if (index >= top_.size()) {
-    throw Error(Status::NOT_FOUND, concat("token ", index, " has not been generated; there are ", top_.size()));
+    throw Error(Status::NOT_FOUND,
+                concat("token ", index, " has not been generated; there are ", top_.size()));
   }
   return top_[index];
 }
 
 bool Request::await(std::optional<std::chrono::milliseconds> timeout) {
   std::unique_lock lock(mutex_);
-  if (!wait_on(changed_, lock, timeout, [&] { return usage_.finish != Finish::none; })) return false;
+  if (!wait_on(changed_, lock, timeout, [&] { return usage_.finish != Finish::none; }))
+    return false;
   if (error_) throw *error_;
   return true;
 }
@@ -77,7 +83,8 @@ std::optional<CancelMode> Request::cancel_wanted() const {
 }
 
 bool Request::past_deadline() const {
-  return options_.timeout_ms && Clock::now() - created_ >= std::chrono::milliseconds(*options_.timeout_ms);
+  return options_.timeout_ms &&
+         Clock::now() - created_ >= std::chrono::milliseconds(*options_.timeout_ms);
 }
 
 Usage Request::usage() const {
@@ -87,7 +94,8 @@ Usage Request::usage() const {
   usage.queue_ms = milliseconds_between(created_, started_.value_or(now));
   if (first_token_) usage.ttft_ms = milliseconds_between(created_, *first_token_);
   if (usage.generated_tokens > 1) {
-    usage.tpot_ms = milliseconds_between(*first_token_, *last_token_) / (usage.generated_tokens - 1);
+    usage.tpot_ms = milliseconds_between(*first_token_, *last_token_) /
+                    (usage.generated_tokens - 1);
   }
   usage.total_ms = milliseconds_between(created_, now);
   return usage;

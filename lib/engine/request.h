@@ -58,7 +58,7 @@ class Request {
   const GenerateOptions options_;
   const Clock::time_point created_ = Clock::now();
   std::atomic<void*> user_handle_{nullptr};
-  std::atomic<int> cancel_{0};  // 0: no; 1 + CancelMode
+  std::atomic<int> cancel_{0};       // 0: no; 1 + CancelMode
   std::atomic<bool> listed_{false};  // in RequestNews, not yet handed to a waiter
 
   mutable std::mutex mutex_;

@@ -12,9 +12,11 @@ void RequestNews::post(std::shared_ptr<Request> request) {
   changed_.notify_one();
 }
 
-std::vector<void*> RequestNews::wait(size_t max_count, std::optional<std::chrono::milliseconds> timeout) {
+std::vector<void*> RequestNews::wait(size_t max_count,
+                                     std::optional<std::chrono::milliseconds> timeout) {
   std::unique_lock lock(mutex_);
-  const auto deadline = std::chrono::steady_clock::now() + timeout.value_or(std::chrono::milliseconds(0));
+  const auto deadline = std::chrono::steady_clock::now() +
+                        timeout.value_or(std::chrono::milliseconds(0));
   const auto ready = [&] { return !listed_.empty() || closed_; };
   std::vector<void*> handles;
   // Requests whose users released them are listed too: only a handle, the end or the deadline ends the wait.

@@ -10,9 +10,11 @@ void Scoring::consume(int position, std::span<float> logits) {
   const size_t next = static_cast<size_t>(position) + 1;  // the token that these logits predict
   if (next >= sequence().tokens.size()) return set_finish(Finish::length);
   const size_t i = next - first_;
-  if (!out_.logprobs.empty()) out_.logprobs[i] = logits[sequence().tokens[next]] - log_sum_exp(logits);
+  if (!out_.logprobs.empty())
+    out_.logprobs[i] = logits[sequence().tokens[next]] - log_sum_exp(logits);
   if (!out_.top1.empty()) out_.top1[i] = argmax(logits);
-  if (!out_.logits.empty()) std::copy(logits.begin(), logits.end(), out_.logits.begin() + i * logits.size());
+  if (!out_.logits.empty())
+    std::copy(logits.begin(), logits.end(), out_.logits.begin() + i * logits.size());
   if (next + 1 == sequence().tokens.size()) set_finish(Finish::length);
 }
 
@@ -20,7 +22,8 @@ void Scoring::on_end(Finish finish, std::optional<Error> error) {
   std::lock_guard lock(mutex_);
   ended_ = true;
   error_ = std::move(error);
-  if (finish == Finish::cancelled) error_ = Error(Status::CLOSED, "the engine was closed while scoring");
+  if (finish == Finish::cancelled)
+    error_ = Error(Status::CLOSED, "the engine was closed while scoring");
   changed_.notify_all();
 }
 

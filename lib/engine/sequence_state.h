@@ -24,7 +24,7 @@ struct SequenceState {
 
   SequencePages pages;
   std::shared_ptr<Request> request;  // the running one
-  bool abandoned = false;            // its session is gone: give the pages back when the request ends
+  bool abandoned = false;  // its session is gone: give the pages back when the request ends
 };
 
 }  // namespace kvi

@@ -19,9 +19,10 @@ class Session::Use {
     session.core_->check_open();
     SequenceOwner nobody = SequenceOwner::nobody;
     if (!sequence_.owner.compare_exchange_strong(nobody, SequenceOwner::user)) {
-      throw Error(Status::BUSY, nobody == SequenceOwner::request
-                                    ? "a request of this session is running; await or cancel it first"
-                                    : "the session is in use by another thread")
+      throw Error(Status::BUSY,
+                  nobody == SequenceOwner::request
+                      ? "a request of this session is running; await or cancel it first"
+                      : "the session is in use by another thread")
           .retryable();
     }
   }
@@ -52,8 +53,9 @@ Session::~Session() { core_->abandon(*sequence_); }
 void Session::check_fits(size_t num_tokens) const {
   const uint32_t limit = core_->max_model_len();
   if (num_tokens > limit) {
-    throw Error(Status::CONTEXT_FULL, concat("the session would hold ", num_tokens, " tokens; max_model_len is ",
-                                             limit, "; shorten the prompt or drop earlier turns"))
+    throw Error(Status::CONTEXT_FULL,
+                concat("the session would hold ", num_tokens, " tokens; max_model_len is ", limit,
+                       "; shorten the prompt or drop earlier turns"))
         .amounts(num_tokens, limit);
   }
 }
@@ -67,8 +69,9 @@ void Session::append(std::span<const Part> parts) {
       for (size_t i = 0; i < tokens->size(); ++i) {
         const TokenId token = (*tokens)[i];
         if (token < 0 || token >= vocab_size) {
-          throw Error(Status::INVALID_ARGUMENT, concat("token ", i, " is ", token, "; the vocabulary has ids 0 to ",
-                                                       vocab_size - 1));
+          throw Error(
+              Status::INVALID_ARGUMENT,
+              concat("token ", i, " is ", token, "; the vocabulary has ids 0 to ", vocab_size - 1));
         }
       }
       added.insert(added.end(), tokens->begin(), tokens->end());
@@ -91,10 +94,12 @@ void Session::append(std::span<const Part> parts) {
 MessagesResult Session::set_messages(const TemplateInput& conversation) {
   Use use(*this);
   const LoadedModel& model = core_->model();
-  const std::vector<TokenId> rendered = encode_chat(model.tokenizer(), model.chat_template(), conversation);
+  const std::vector<TokenId> rendered = encode_chat(model.tokenizer(), model.chat_template(),
+                                                    conversation);
   check_fits(rendered.size());
   std::vector<TokenId>& tokens = sequence_->tokens;
-  const auto [differs, ignored] = std::mismatch(tokens.begin(), tokens.end(), rendered.begin(), rendered.end());
+  const auto [differs, ignored] = std::mismatch(tokens.begin(), tokens.end(), rendered.begin(),
+                                                rendered.end());
   MessagesResult result;
   result.kept_tokens = static_cast<uint32_t>(differs - tokens.begin());
   result.dropped_tokens = static_cast<uint32_t>(tokens.end() - differs);
@@ -108,8 +113,9 @@ MessagesResult Session::set_messages(const TemplateInput& conversation) {
 void Session::truncate(uint32_t num_tokens) {
   Use use(*this);
   if (num_tokens > sequence_->tokens.size()) {
-    throw Error(Status::INVALID_ARGUMENT, concat("cannot truncate to ", num_tokens, " tokens; the session has ",
-                                                 sequence_->tokens.size()));
+    throw Error(Status::INVALID_ARGUMENT,
+                concat("cannot truncate to ", num_tokens, " tokens; the session has ",
+                       sequence_->tokens.size()));
   }
   core_->truncate(*sequence_, num_tokens);
 }
@@ -142,8 +148,8 @@ std::shared_ptr<Request> Session::generate(GenerateOptions options, void* user_h
   }
   auto request = std::make_shared<Request>(std::move(options));
   request->set_user_handle(user_handle);
-  core_->submit(std::make_shared<Generation>(sequence_, request, core_->news(), core_->model().tokenizer(),
-                                             core_->max_model_len()),
+  core_->submit(std::make_shared<Generation>(sequence_, request, core_->news(),
+                                             core_->model().tokenizer(), core_->max_model_len()),
                 request);
   use.hand_over();
   return request;
@@ -158,7 +164,8 @@ void Session::score(size_t first, const ScoreOutput& out) {
 }
 
 void Session::cancel_request() {
-  if (std::shared_ptr<Request> request = core_->running_request(*sequence_)) request->cancel(CancelMode::keep);
+  if (std::shared_ptr<Request> request = core_->running_request(*sequence_))
+    request->cancel(CancelMode::keep);
 }
 
 }  // namespace kvi

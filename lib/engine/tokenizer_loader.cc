@@ -15,7 +15,8 @@ std::optional<TokenId> find_id(const Metadata& metadata, const char* name, size_
   const std::optional<int64_t> id = metadata.find_int(std::string(kPrefix) + name);
   if (!id || *id == -1 || *id == 0xffffffff) return std::nullopt;
   if (*id < 0 || static_cast<uint64_t>(*id) >= num_tokens) {
-    throw Error(Status::CORRUPT, concat(kPrefix, name, " is ", *id, "; the vocabulary has ", num_tokens, " tokens"));
+    throw Error(Status::CORRUPT,
+                concat(kPrefix, name, " is ", *id, "; the vocabulary has ", num_tokens, " tokens"));
   }
   return static_cast<TokenId>(*id);
 }
@@ -30,7 +31,8 @@ TokenKind kind_of(int64_t number, size_t id) {
     case 5: return TokenKind::unused;
     case 6: return TokenKind::byte;
     default:
-      throw Error(Status::CORRUPT, concat(kPrefix, "token_type of token ", id, " is ", number, "; expected 1 to 6"));
+      throw Error(Status::CORRUPT,
+                  concat(kPrefix, "token_type of token ", id, " is ", number, "; expected 1 to 6"));
   }
 }
 
@@ -54,17 +56,21 @@ void read_special_tokens(const Metadata& metadata, TokenizerSpec& spec) {
   take("unknown_token_id", spec.unknown);
   take("padding_token_id", spec.padding);
   for (const char* name : {"eot_token_id", "eom_token_id"}) {
-    if (std::optional<TokenId> id = find_id(metadata, name, num_tokens)) spec.end_of_generation.push_back(*id);
+    if (std::optional<TokenId> id = find_id(metadata, name, num_tokens))
+      spec.end_of_generation.push_back(*id);
   }
   take_by_text(metadata, "kvinfer.bos_token", spec.tokens, spec.bos);
   take_by_text(metadata, "kvinfer.eos_token", spec.tokens, spec.eos);
   if (const std::vector<int64_t>* ids = metadata.find_ints("kvinfer.eos_token_ids")) {
     for (int64_t id : *ids) {
-      if (id >= 0 && static_cast<size_t>(id) < num_tokens) spec.end_of_generation.push_back(static_cast<TokenId>(id));
+      if (id >= 0 && static_cast<size_t>(id) < num_tokens)
+        spec.end_of_generation.push_back(static_cast<TokenId>(id));
     }
   }
-  if (std::optional<bool> add = metadata.find_bool("tokenizer.ggml.add_bos_token")) spec.add_bos = *add;
-  if (std::optional<bool> add = metadata.find_bool("tokenizer.ggml.add_eos_token")) spec.add_eos = *add;
+  if (std::optional<bool> add = metadata.find_bool("tokenizer.ggml.add_bos_token"))
+    spec.add_bos = *add;
+  if (std::optional<bool> add = metadata.find_bool("tokenizer.ggml.add_eos_token"))
+    spec.add_eos = *add;
 }
 
 TokenizerSpec read_gguf_spec(const Metadata& metadata) {
@@ -80,7 +86,8 @@ TokenizerSpec read_gguf_spec(const Metadata& metadata) {
     spec.add_bos = true;
     spec.add_space_prefix = metadata.find_bool("tokenizer.ggml.add_space_prefix").value_or(true);
   } else {
-    throw Error(Status::UNSUPPORTED, concat("tokenizer ", quoted(model), " is not supported; supported are gpt2 "
+    throw Error(Status::UNSUPPORTED, concat("tokenizer ", quoted(model),
+                                            " is not supported; supported are gpt2 "
                                             "(byte-level BPE) and llama (SentencePiece BPE)"));
   }
   const std::vector<std::string>* tokens = metadata.find_strings("tokenizer.ggml.tokens");
@@ -88,8 +95,8 @@ TokenizerSpec read_gguf_spec(const Metadata& metadata) {
   spec.tokens = *tokens;
   if (const auto* types = metadata.find_ints("tokenizer.ggml.token_type")) {
     if (types->size() != spec.tokens.size()) {
-      throw Error(Status::CORRUPT, concat("tokenizer.ggml.token_type has ", types->size(), " entries for ",
-                                          spec.tokens.size(), " tokens"));
+      throw Error(Status::CORRUPT, concat("tokenizer.ggml.token_type has ", types->size(),
+                                          " entries for ", spec.tokens.size(), " tokens"));
     }
     for (size_t id = 0; id < types->size(); ++id) spec.kinds.push_back(kind_of((*types)[id], id));
   } else {
@@ -107,13 +114,15 @@ TokenizerSpec read_gguf_spec(const Metadata& metadata) {
 std::unique_ptr<Tokenizer> load_tokenizer(const ModelFile& file, int64_t vocab_size) {
   const std::string json = file.tokenizer_json();
   if (json.empty() && !file.metadata().contains("tokenizer.ggml.model")) {
-    throw Error(Status::UNSUPPORTED, concat(quoted(file.path(), 400), " has no tokenizer",
-                                            file.format() == ModelFormat::gguf ? "" : " (tokenizer.json)"));
+    throw Error(Status::UNSUPPORTED,
+                concat(quoted(file.path(), 400), " has no tokenizer",
+                       file.format() == ModelFormat::gguf ? "" : " (tokenizer.json)"));
   }
-  TokenizerSpec spec = json.empty() ? read_gguf_spec(file.metadata()) : parse_hf_tokenizer_json(json, "");
+  TokenizerSpec spec = json.empty() ? read_gguf_spec(file.metadata())
+                                    : parse_hf_tokenizer_json(json, "");
   if (static_cast<int64_t>(spec.tokens.size()) > vocab_size) {
-    throw Error(Status::CORRUPT, concat("the tokenizer has ", spec.tokens.size(), " tokens, the embedding only ",
-                                        vocab_size, " rows"));
+    throw Error(Status::CORRUPT, concat("the tokenizer has ", spec.tokens.size(),
+                                        " tokens, the embedding only ", vocab_size, " rows"));
   }
   read_special_tokens(file.metadata(), spec);
   return Tokenizer::create(std::move(spec));

@@ -28,7 +28,8 @@ constexpr double kGemmaLocalRopeBase = 10000;
 constexpr double kDefaultRopeBase = 10000;
 
 // A hyperparameter that is a count: at least 1, small enough for int and for products of a few of them.
-int read_count(const Metadata& metadata, const std::string& key, std::optional<int64_t> missing = {}) {
+int read_count(const Metadata& metadata, const std::string& key,
+               std::optional<int64_t> missing = {}) {
   const std::optional<int64_t> found = metadata.find_int(key);
   if (!found && !missing) metadata.get_int(key);  // throws, naming the key
   const int64_t value = found.value_or(missing.value_or(0));
@@ -39,22 +40,27 @@ int read_count(const Metadata& metadata, const std::string& key, std::optional<i
 }
 
 // head_count_kv and the like may be one number or one a layer; only equal ones are supported.
-int read_uniform_count(const Metadata& metadata, const std::string& key, std::optional<int64_t> missing) {
+int read_uniform_count(const Metadata& metadata, const std::string& key,
+                       std::optional<int64_t> missing) {
   auto value = metadata.all().find(key);
-  if (value == metadata.all().end() || !std::holds_alternative<std::vector<int64_t>>(value->second)) {
+  if (value == metadata.all().end() ||
+      !std::holds_alternative<std::vector<int64_t>>(value->second)) {
     return read_count(metadata, key, missing);
   }
   const auto& values = std::get<std::vector<int64_t>>(value->second);
-  if (values.empty() || std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) != values.end()) {
-    throw Error(Status::UNSUPPORTED, concat(key, " differs between layers; one value for all is supported"));
+  if (values.empty() ||
+      std::adjacent_find(values.begin(), values.end(), std::not_equal_to<>()) != values.end()) {
+    throw Error(Status::UNSUPPORTED,
+                concat(key, " differs between layers; one value for all is supported"));
   }
-  if (values[0] < 1 || values[0] > 1 << 28) throw Error(Status::CORRUPT, concat(key, " is ", values[0]));
+  if (values[0] < 1 || values[0] > 1 << 28)
+    throw Error(Status::CORRUPT, concat(key, " is ", values[0]));
   return static_cast<int>(values[0]);
 }
 
 // Which layers are local: one flag a layer, a period, or the family's own period.
-std::vector<bool> read_local_layers(const Metadata& metadata, const std::string& prefix, const Family& family,
-                                    int num_layers) {
+std::vector<bool> read_local_layers(const Metadata& metadata, const std::string& prefix,
+                                    const Family& family, int num_layers) {
   const std::string key = prefix + "attention.sliding_window_pattern";
   std::vector<bool> local(num_layers, true);
   auto value = metadata.all().find(key);
@@ -62,7 +68,8 @@ std::vector<bool> read_local_layers(const Metadata& metadata, const std::string&
   if (value != metadata.all().end()) {
     if (const auto* flags = std::get_if<std::vector<bool>>(&value->second)) {
       if (flags->size() != static_cast<size_t>(num_layers)) {
-        throw Error(Status::CORRUPT, concat(key, " has ", flags->size(), " entries for ", num_layers, " layers"));
+        throw Error(Status::CORRUPT,
+                    concat(key, " has ", flags->size(), " entries for ", num_layers, " layers"));
       }
       return *flags;
     }
@@ -79,26 +86,32 @@ void read_sizes(ModelConfig& config, const ModelFile& file, const std::string& p
   const Metadata& metadata = file.metadata();
   config.num_layers = read_count(metadata, prefix + "block_count");
   if (config.num_layers > 4096) {
-    throw Error(Status::CORRUPT, concat(prefix, "block_count is ", config.num_layers, "; expected at most 4096"));
+    throw Error(Status::CORRUPT,
+                concat(prefix, "block_count is ", config.num_layers, "; expected at most 4096"));
   }
   config.embedding_len = read_count(metadata, prefix + "embedding_length");
   config.ffn_len = read_uniform_count(metadata, prefix + "feed_forward_length", {});
   config.num_heads = read_uniform_count(metadata, prefix + "attention.head_count", {});
-  config.num_kv_heads = read_uniform_count(metadata, prefix + "attention.head_count_kv", config.num_heads);
+  config.num_kv_heads = read_uniform_count(metadata, prefix + "attention.head_count_kv",
+                                           config.num_heads);
   config.context_len = read_count(metadata, prefix + "context_length");
-  config.head_dim = read_count(metadata, prefix + "attention.key_length", config.embedding_len / config.num_heads);
+  config.head_dim = read_count(metadata, prefix + "attention.key_length",
+                               config.embedding_len / config.num_heads);
   if (read_count(metadata, prefix + "attention.value_length", config.head_dim) != config.head_dim) {
     throw Error(Status::UNSUPPORTED, "keys and values of different length are not supported");
   }
   if (config.num_heads % config.num_kv_heads != 0) {
-    throw Error(Status::CORRUPT, concat(prefix, "attention.head_count (", config.num_heads,
-                                        ") is not a multiple of head_count_kv (", config.num_kv_heads, ")"));
+    throw Error(Status::CORRUPT,
+                concat(prefix, "attention.head_count (", config.num_heads,
+                       ") is not a multiple of head_count_kv (", config.num_kv_heads, ")"));
   }
   const TensorInfo* embedding = file.find("token_embd.weight");
   if (embedding == nullptr) throw Error(Status::CORRUPT, "tensor token_embd.weight is missing");
-  if (embedding->cols != config.embedding_len || embedding->rows > std::numeric_limits<int>::max()) {
-    throw Error(Status::CORRUPT, concat("tensor token_embd.weight is [", embedding->rows, ", ", embedding->cols,
-                                        "]; expected [vocabulary, ", config.embedding_len, "]"));
+  if (embedding->cols != config.embedding_len ||
+      embedding->rows > std::numeric_limits<int>::max()) {
+    throw Error(Status::CORRUPT,
+                concat("tensor token_embd.weight is [", embedding->rows, ", ", embedding->cols,
+                       "]; expected [vocabulary, ", config.embedding_len, "]"));
   }
   config.vocab_size = static_cast<int>(embedding->rows);
 }
@@ -114,13 +127,14 @@ const Family* find_family(std::string_view name) {
 
 std::string supported_families() {
   std::string names;
-  for (const Family& family : kFamilies) names += (names.empty() ? "" : ", ") + std::string(family.name);
+  for (const Family& family : kFamilies)
+    names += (names.empty() ? "" : ", ") + std::string(family.name);
   return names;
 }
 
 int ModelConfig::num_window_layers() const {
-  return static_cast<int>(
-      std::count_if(layers.begin(), layers.end(), [](const LayerConfig& l) { return l.window > 0; }));
+  return static_cast<int>(std::count_if(layers.begin(), layers.end(),
+                                        [](const LayerConfig& l) { return l.window > 0; }));
 }
 
 uint64_t ModelConfig::kv_bytes_per_token() const {
@@ -138,29 +152,39 @@ ModelConfig read_model_config(const ModelFile& file) {
   ModelConfig config;
   config.family = find_family(architecture);
   if (config.family == nullptr) {
-    throw Error(Status::UNSUPPORTED, concat("architecture ", quoted(architecture),
-                                            " is not supported; supported are ", supported_families()));
+    throw Error(Status::UNSUPPORTED,
+                concat("architecture ", quoted(architecture), " is not supported; supported are ",
+                       supported_families()));
   }
   const Family& family = *config.family;
   if (metadata.find_int(prefix + "expert_count").value_or(0) > 0) {
-    throw Error(Status::UNSUPPORTED, concat(prefix, "expert_count: mixtures of experts are not supported"));
+    throw Error(Status::UNSUPPORTED,
+                concat(prefix, "expert_count: mixtures of experts are not supported"));
   }
   read_sizes(config, file, prefix);
 
-  const char* eps = family.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon" : "attention.layer_norm_epsilon";
+  const char* eps = family.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon"
+                                                 : "attention.layer_norm_epsilon";
   config.norm_eps = static_cast<float>(metadata.get_float(prefix + eps));
   if (!(config.norm_eps >= 0) || !(config.norm_eps < 1)) {
     throw Error(Status::CORRUPT, concat(prefix, eps, " is ", config.norm_eps));
   }
-  config.norm_weight_offset = static_cast<float>(metadata.find_float("kvinfer.norm_weight_offset").value_or(0));
-  config.embedding_scale = family.scaled_embedding ? std::sqrt(static_cast<float>(config.embedding_len)) : 1.0f;
+  config.norm_weight_offset = static_cast<float>(
+      metadata.find_float("kvinfer.norm_weight_offset").value_or(0));
+  config.embedding_scale = family.scaled_embedding
+                               ? std::sqrt(static_cast<float>(config.embedding_len))
+                               : 1.0f;
   config.softmax_scale = static_cast<float>(
-      metadata.find_float(prefix + "attention.scale").value_or(1 / std::sqrt(static_cast<double>(config.head_dim))));
-  config.attention_softcap = static_cast<float>(metadata.find_float(prefix + "attn_logit_softcapping").value_or(0));
-  config.final_softcap = static_cast<float>(metadata.find_float(prefix + "final_logit_softcapping").value_or(0));
+      metadata.find_float(prefix + "attention.scale")
+          .value_or(1 / std::sqrt(static_cast<double>(config.head_dim))));
+  config.attention_softcap = static_cast<float>(
+      metadata.find_float(prefix + "attn_logit_softcapping").value_or(0));
+  config.final_softcap = static_cast<float>(
+      metadata.find_float(prefix + "final_logit_softcapping").value_or(0));
 
-  config.window = static_cast<int>(std::clamp<int64_t>(
-      metadata.find_int(prefix + "attention.sliding_window").value_or(0), 0, std::numeric_limits<int>::max()));
+  config.window = static_cast<int>(
+      std::clamp<int64_t>(metadata.find_int(prefix + "attention.sliding_window").value_or(0), 0,
+                          std::numeric_limits<int>::max()));
   std::vector<bool> local(config.num_layers, false);
   if (config.window > 0) local = read_local_layers(metadata, prefix, family, config.num_layers);
 
@@ -171,7 +195,8 @@ ModelConfig read_model_config(const ModelFile& file) {
     }
     config.ropes.push_back(read_rope(file, architecture, pairs, config.head_dim, kDefaultRopeBase));
     if (family.window_period > 0) {  // local layers rotate by frequencies of their own
-      const double base = metadata.find_float(prefix + "rope.freq_base_swa").value_or(kGemmaLocalRopeBase);
+      const double base = metadata.find_float(prefix + "rope.freq_base_swa")
+                              .value_or(kGemmaLocalRopeBase);
       config.ropes.push_back(plain_rope(pairs, config.ropes[0].rotary_dim, base));
     }
   }

@@ -27,7 +27,7 @@ struct Family {
   bool learned_positions;  // position_embd instead of rotation
   bool scaled_embedding;   // by sqrt(embedding_len)
   RopePairs rope_pairs;    // in GGUF files of this family
-  int window_period;       // every window_period-th layer is global, the others local; 0: as the file says
+  int window_period;  // every window_period-th layer is global, the others local; 0: as the file says
 };
 
 // nullptr for a family that is not in the table.

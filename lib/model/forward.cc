@@ -2,7 +2,8 @@
 
 namespace kvi {
 
-void forward(const ModelWeights& weights, const KvPlacement& kv, const ForwardBatch& batch, Executor& executor) {
+void forward(const ModelWeights& weights, const KvPlacement& kv, const ForwardBatch& batch,
+             Executor& executor) {
   executor.begin_step({batch.num_rows(), batch.sequences, batch.positions});
   executor.embed(weights.embedding(), batch.token_ids);
   for (size_t i = 0; i < weights.layers().size(); ++i) {

@@ -13,8 +13,9 @@ namespace {
 // interpolated (Llama 3.1 model card; the same formula in transformers' modeling_rope_utils).
 void scale_llama3(Rope& rope, double factor, double low, double high, double original_len) {
   if (!(factor >= 1) || !(low > 0) || !(high > low) || !(original_len > 0)) {
-    throw Error(Status::CORRUPT, "rope scaling llama3: factor, low_freq_factor, high_freq_factor or "
-                                 "original_context_length is absurd");
+    throw Error(Status::CORRUPT,
+                "rope scaling llama3: factor, low_freq_factor, high_freq_factor or "
+                "original_context_length is absurd");
   }
   for (double& frequency : rope.inverse_frequencies) {
     const double wavelength = 2 * std::numbers::pi / frequency;
@@ -34,13 +35,15 @@ void apply_frequency_factors(Rope& rope, const ModelFile& file) {
   if (tensor == nullptr) return;
   const size_t count = rope.inverse_frequencies.size();
   if (tensor->dtype != DType::F32 || static_cast<size_t>(tensor->rows * tensor->cols) != count) {
-    throw Error(Status::CORRUPT, concat("tensor rope_freqs.weight: expected ", count, " F32 values"));
+    throw Error(Status::CORRUPT,
+                concat("tensor rope_freqs.weight: expected ", count, " F32 values"));
   }
   std::vector<float> factors(count);
   file.read_rows(*tensor, 0, tensor->rows, std::as_writable_bytes(std::span(factors)));
   for (size_t i = 0; i < count; ++i) {
     if (!(factors[i] > 0)) {
-      throw Error(Status::CORRUPT, concat("tensor rope_freqs.weight: factor ", i, " is not positive"));
+      throw Error(Status::CORRUPT,
+                  concat("tensor rope_freqs.weight: factor ", i, " is not positive"));
     }
     rope.inverse_frequencies[i] /= factors[i];
   }
@@ -58,15 +61,15 @@ Rope plain_rope(RopePairs pairs, int rotary_dim, double base) {
   return rope;
 }
 
-Rope read_rope(const ModelFile& file, const std::string& architecture, RopePairs pairs, int head_dim,
-               double base) {
+Rope read_rope(const ModelFile& file, const std::string& architecture, RopePairs pairs,
+               int head_dim, double base) {
   const Metadata& metadata = file.metadata();
   const std::string prefix = architecture + ".rope.";
   base = metadata.find_float(prefix + "freq_base").value_or(base);
   const int64_t rotary_dim = metadata.find_int(prefix + "dimension_count").value_or(head_dim);
   if (rotary_dim <= 0 || rotary_dim > head_dim || rotary_dim % 2 != 0) {
-    throw Error(Status::CORRUPT, concat(prefix, "dimension_count is ", rotary_dim, "; expected an even number up to ",
-                                        head_dim));
+    throw Error(Status::CORRUPT, concat(prefix, "dimension_count is ", rotary_dim,
+                                        "; expected an even number up to ", head_dim));
   }
   if (!(base > 0) || !std::isfinite(base)) {
     throw Error(Status::CORRUPT, concat(prefix, "freq_base is ", base));
@@ -84,8 +87,9 @@ Rope read_rope(const ModelFile& file, const std::string& architecture, RopePairs
                  metadata.get_float(prefix + "scaling.high_freq_factor"),
                  metadata.get_float(prefix + "scaling.original_context_length"));
   } else {
-    throw Error(Status::UNSUPPORTED, concat("rope scaling ", quoted(*type),
-                                            " is not supported; known are none, linear and llama3"));
+    throw Error(Status::UNSUPPORTED,
+                concat("rope scaling ", quoted(*type),
+                       " is not supported; known are none, linear and llama3"));
   }
   apply_frequency_factors(rope, file);
   return rope;

@@ -11,7 +11,8 @@ WeightWiring::WeightWiring(const ModelFile& file, const ModelConfig& config, Mod
   matrix("token_embd.weight", config.vocab_size, config.embedding_len, &weights.embedding_.tokens);
   weights.embedding_.scale = config.embedding_scale;
   if (config.family->learned_positions) {
-    matrix("position_embd.weight", config.context_len, config.embedding_len, &weights.embedding_.positions);
+    matrix("position_embd.weight", config.context_len, config.embedding_len,
+           &weights.embedding_.positions);
   }
   weights.layers_.resize(config.num_layers);
   for (int layer = 0; layer < config.num_layers; ++layer) {
@@ -23,8 +24,9 @@ WeightWiring::WeightWiring(const ModelFile& file, const ModelConfig& config, Mod
   }
   norm("output_norm", config.embedding_len, weights.head_.norm);
   weights.head_.logit_softcap = config.final_softcap;
-  const bool tied =
-      file.metadata().find_bool("kvinfer.tie_word_embeddings").value_or(file.find("output.weight") == nullptr);
+  const bool tied = file.metadata()
+                        .find_bool("kvinfer.tie_word_embeddings")
+                        .value_or(file.find("output.weight") == nullptr);
   if (!tied) {
     linear("output", config.vocab_size, config.embedding_len, weights.head_.out);
   } else {  // the embedding is the head
@@ -65,39 +67,45 @@ void WeightWiring::wire_mlp(int layer, MlpWeights& mlp) {
   const std::string prefix = concat("blk.", layer, ".");
   mlp.activation = config_.family->activation;
   norm(prefix + "ffn_norm", config_.embedding_len, mlp.input_norm);
-  if (config_.family->gated_mlp) linear(prefix + "ffn_gate", config_.ffn_len, config_.embedding_len, mlp.gate);
+  if (config_.family->gated_mlp)
+    linear(prefix + "ffn_gate", config_.ffn_len, config_.embedding_len, mlp.gate);
   linear(prefix + "ffn_up", config_.ffn_len, config_.embedding_len, mlp.up);
   linear(prefix + "ffn_down", config_.embedding_len, config_.ffn_len, mlp.down);
-  if (config_.family->post_norms) norm(prefix + "post_ffw_norm", config_.embedding_len, mlp.post_norm);
+  if (config_.family->post_norms)
+    norm(prefix + "post_ffw_norm", config_.embedding_len, mlp.post_norm);
 }
 
 const TensorInfo& WeightWiring::require(const std::string& name, int64_t rows, int64_t cols) const {
   const TensorInfo* tensor = file_.find(name);
   if (tensor == nullptr) throw Error(Status::CORRUPT, concat("tensor ", name, " is missing"));
   if (tensor->rows != rows || tensor->cols != cols) {
-    throw Error(Status::CORRUPT, concat("tensor ", name, " is [", tensor->rows, ", ", tensor->cols, "]; expected [",
-                                        rows, ", ", cols, "]"));
+    throw Error(Status::CORRUPT, concat("tensor ", name, " is [", tensor->rows, ", ", tensor->cols,
+                                        "]; expected [", rows, ", ", cols, "]"));
   }
   return *tensor;
 }
 
-void WeightWiring::matrix(const std::string& name, int64_t rows, int64_t cols, const Matrix** target) {
+void WeightWiring::matrix(const std::string& name, int64_t rows, int64_t cols,
+                          const Matrix** target) {
   matrices_.push_back({&require(name, rows, cols), 0, rows, {target}});
 }
 
-void WeightWiring::linear(const std::string& stem, int64_t rows, int64_t cols, Linear& target, int64_t first_row,
-                          int64_t tensor_rows) {
+void WeightWiring::linear(const std::string& stem, int64_t rows, int64_t cols, Linear& target,
+                          int64_t first_row, int64_t tensor_rows) {
   if (tensor_rows == 0) tensor_rows = rows;
-  matrices_.push_back({&require(stem + ".weight", tensor_rows, cols), first_row, rows, {&target.weight}});
+  matrices_.push_back(
+      {&require(stem + ".weight", tensor_rows, cols), first_row, rows, {&target.weight}});
   if (file_.find(stem + ".bias") != nullptr) {
-    vectors_.push_back({&require(stem + ".bias", 1, tensor_rows), first_row, rows, 0, &target.bias});
+    vectors_.push_back(
+        {&require(stem + ".bias", 1, tensor_rows), first_row, rows, 0, &target.bias});
   }
 }
 
 void WeightWiring::norm(const std::string& stem, int64_t size, Norm& target) {
   target.kind = config_.family->norm;
   target.eps = config_.norm_eps;
-  vectors_.push_back({&require(stem + ".weight", 1, size), 0, size, config_.norm_weight_offset, &target.weight});
+  vectors_.push_back(
+      {&require(stem + ".weight", 1, size), 0, size, config_.norm_weight_offset, &target.weight});
   if (target.kind == NormKind::layer) {
     vectors_.push_back({&require(stem + ".bias", 1, size), 0, size, 0, &target.bias});
   }

@@ -37,8 +37,8 @@ class WeightWiring {
   void wire_mlp(int layer, MlpWeights& mlp);
 
   // Rows [first_row, first_row + rows) of tensor `stem`.weight, and of `stem`.bias where there is one.
-  void linear(const std::string& stem, int64_t rows, int64_t cols, Linear& target, int64_t first_row = 0,
-              int64_t tensor_rows = 0);
+  void linear(const std::string& stem, int64_t rows, int64_t cols, Linear& target,
+              int64_t first_row = 0, int64_t tensor_rows = 0);
   void matrix(const std::string& name, int64_t rows, int64_t cols, const Matrix** target);
   void norm(const std::string& stem, int64_t size, Norm& target);
   const TensorInfo& require(const std::string& name, int64_t rows, int64_t cols) const;

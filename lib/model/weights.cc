@@ -50,7 +50,8 @@ std::unique_ptr<Vector> load_vector(const ModelFile& file, const VectorUse& use,
 
 std::unique_ptr<Matrix> load_matrix(const ModelFile& file, const MatrixUse& use, Backend& backend,
                                     Progress& progress) {
-  MatrixSource source{.dtype = use.tensor->dtype, .rows = use.rows, .cols = use.tensor->cols, .read_rows = {}};
+  MatrixSource source{
+      .dtype = use.tensor->dtype, .rows = use.rows, .cols = use.tensor->cols, .read_rows = {}};
   source.read_rows = [&](int64_t first, int64_t n, std::span<std::byte> dst) {
     file.read_rows(*use.tensor, use.first_row + first, n, dst);
     progress.add(dst.size());
@@ -60,8 +61,9 @@ std::unique_ptr<Matrix> load_matrix(const ModelFile& file, const MatrixUse& use,
 
 }  // namespace
 
-std::unique_ptr<ModelWeights> ModelWeights::load(const ModelFile& file, const ModelConfig& config, Backend& backend,
-                                                 int num_threads, const LoadProgress& report) {
+std::unique_ptr<ModelWeights> ModelWeights::load(const ModelFile& file, const ModelConfig& config,
+                                                 Backend& backend, int num_threads,
+                                                 const LoadProgress& report) {
   std::unique_ptr<ModelWeights> weights(new ModelWeights);
   const WeightWiring wiring(file, config, *weights);
   for (const VectorUse& use : wiring.vectors()) {
@@ -101,7 +103,8 @@ std::unique_ptr<ModelWeights> ModelWeights::load(const ModelFile& file, const Mo
   load_some();
   for (std::thread& thread : threads) thread.join();
   if (failure) std::rethrow_exception(failure);
-  if (progress.stopped()) throw Error(Status::CANCELLED, "loading was aborted by the progress callback");
+  if (progress.stopped())
+    throw Error(Status::CANCELLED, "loading was aborted by the progress callback");
 
   for (size_t i = 0; i < uses.size(); ++i) {
     for (const Matrix** target : uses[i].targets) *target = weights->matrices_[i].get();
@@ -112,8 +115,8 @@ std::unique_ptr<ModelWeights> ModelWeights::load(const ModelFile& file, const Mo
   return weights;
 }
 
-WeightsSize ModelWeights::measure(const ModelFile& file, const ModelConfig& config, const Backend& backend,
-                                  int num_threads) {
+WeightsSize ModelWeights::measure(const ModelFile& file, const ModelConfig& config,
+                                  const Backend& backend, int num_threads) {
   ModelWeights weights;
   const WeightWiring wiring(file, config, weights);
   WeightsSize size;
@@ -122,7 +125,8 @@ WeightsSize ModelWeights::measure(const ModelFile& file, const ModelConfig& conf
     size.weights_bytes += backend.matrix_bytes(use.tensor->dtype, use.rows, use.tensor->cols);
     scratch.push_back(backend.load_scratch_bytes(use.tensor->dtype, use.rows, use.tensor->cols));
   }
-  for (const VectorUse& use : wiring.vectors()) size.weights_bytes += static_cast<uint64_t>(use.size) * sizeof(float);
+  for (const VectorUse& use : wiring.vectors())
+    size.weights_bytes += static_cast<uint64_t>(use.size) * sizeof(float);
   std::sort(scratch.rbegin(), scratch.rend());
   size.load_peak_bytes = size.weights_bytes;
   for (size_t i = 0; i < scratch.size() && i < static_cast<size_t>(num_threads); ++i) {

@@ -34,11 +34,12 @@ using LoadProgress = std::function<bool(uint64_t done, uint64_t total)>;
 class ModelWeights {
  public:
   // Throws CORRUPT or UNSUPPORTED naming the tensor, OUT_OF_MEMORY, IO, or CANCELLED when progress says so.
-  static std::unique_ptr<ModelWeights> load(const ModelFile& file, const ModelConfig& config, Backend& backend,
-                                            int num_threads, const LoadProgress& progress);
+  static std::unique_ptr<ModelWeights> load(const ModelFile& file, const ModelConfig& config,
+                                            Backend& backend, int num_threads,
+                                            const LoadProgress& progress);
   // Checks as load does, reads nothing.
-  static WeightsSize measure(const ModelFile& file, const ModelConfig& config, const Backend& backend,
-                             int num_threads);
+  static WeightsSize measure(const ModelFile& file, const ModelConfig& config,
+                             const Backend& backend, int num_threads);
 
   const EmbeddingWeights& embedding() const { return embedding_; }
   const std::vector<LayerWeights>& layers() const { return layers_; }

@@ -45,7 +45,7 @@ std::vector<Range> split_lines(std::string_view text, bool keep_ends);
 void append_upper(std::string& out, char32_t code_point);
 void append_lower(std::string& out, char32_t code_point);
 void append_title(std::string& out, char32_t code_point);  // of a word's first: "\u00df" -> "Ss"
-bool is_upper(std::string_view text);  // str.isupper, as far as mappings tell
+bool is_upper(std::string_view text);                      // str.isupper, as far as mappings tell
 bool is_lower(std::string_view text);
 
 }  // namespace kvi::jinja
