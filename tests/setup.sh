@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs the Debian packages that are missing: `tests/setup.sh build` for building and running,
-# `tests/setup.sh test` for the tests and checks as well. Does nothing, and needs no network and no
-# rights, where all are there.
+# `tests/setup.sh test` for the tests and checks as well, `tests/setup.sh fuzz` for tests/fuzz. Does
+# nothing, and needs no network and no rights, where all are there.
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache pkg-config python3 python3-pip ca-certificates
@@ -9,7 +9,8 @@ packages=(g++ cmake ninja-build ccache pkg-config python3 python3-pip ca-certifi
 case "${1:-}" in
   build) ;;
   test) packages+=(binutils clang-format clang-tidy abigail-tools shellcheck) ;;
-  *) echo "usage: tests/setup.sh build|test" >&2; exit 2 ;;
+  fuzz) packages+=(clang libclang-rt-14-dev llvm) ;;
+  *) echo "usage: tests/setup.sh build|test|fuzz" >&2; exit 2 ;;
 esac
 
 if ! command -v dpkg-query > /dev/null; then

@@ -141,4 +141,26 @@ std::string GgufWriter::bytes(std::vector<GgufField>* fields) const {
   return out;
 }
 
+GgufWriter gguf_with_everything() {
+  GgufWriter writer;
+  writer.add_string("general.architecture", "llama")
+      .add_u32("general.alignment", 32)
+      .add_u32("llama.block_count", 1)
+      .add_f32("llama.rope.freq_base", 10000)
+      .add_bool("tokenizer.ggml.add_bos_token", true)
+      .add_strings("tokenizer.ggml.tokens", {"a", "b", "", "\xff"})
+      .add_floats("tokenizer.ggml.scores", {0.5f, -1, 0, 2})
+      .add_ints("tokenizer.ggml.token_type", {1, -3, 6, 2});
+  uint64_t index = 0;
+  for (DType dtype :
+       {DType::F32, DType::F16, DType::BF16, DType::Q8_0, DType::Q4_0, DType::Q4_1, DType::Q5_0,
+        DType::Q5_1, DType::Q2_K, DType::Q3_K, DType::Q4_K, DType::Q5_K, DType::Q6_K}) {
+    std::vector<uint64_t> dims = {256};
+    if (index % 2 == 1) dims.push_back(2);
+    if (index % 4 == 3) dims.push_back(2);
+    writer.add_tensor("blk.0.t" + std::to_string(index++), dtype, dims);
+  }
+  return writer;
+}
+
 }  // namespace kvi

@@ -88,4 +88,7 @@ class GgufWriter {
   std::vector<Tensor> tensors_;
 };
 
+// A small file with keys of the kinds that models have and a tensor of every type.
+GgufWriter gguf_with_everything();
+
 }  // namespace kvi
