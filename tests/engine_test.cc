@@ -5,7 +5,9 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <future>
 #include <random>
+#include <thread>
 
 #include "base/error.h"
 #include "support/seed.h"
@@ -17,7 +19,8 @@ std::shared_ptr<const LoadedModel> open_tiny(const std::string& name) {
   return LoadedModel::open(std::string(KVINFER_TEST_DATA) + "/models/tiny/" + name, {});
 }
 
-std::vector<TokenId> random_tokens(std::mt19937_64& random, const LoadedModel& model, size_t count) {
+std::vector<TokenId> random_tokens(std::mt19937_64& random, const LoadedModel& model,
+                                   size_t count) {
   std::vector<TokenId> tokens(count);
   for (TokenId& token : tokens) token = static_cast<TokenId>(random() % model.config().vocab_size);
   return tokens;
@@ -34,8 +37,10 @@ struct Output {
   std::vector<float> logprobs;
   Finish finish = Finish::none;
   bool operator==(const Output& other) const {
-    return tokens == other.tokens && finish == other.finish && logprobs.size() == other.logprobs.size() &&
-           std::memcmp(logprobs.data(), other.logprobs.data(), logprobs.size() * sizeof(float)) == 0;
+    return tokens == other.tokens && finish == other.finish &&
+           logprobs.size() == other.logprobs.size() &&
+           std::memcmp(logprobs.data(), other.logprobs.data(), logprobs.size() * sizeof(float)) ==
+               0;
   }
 };
 
@@ -63,7 +68,8 @@ Output generate(Session& session, const GenerateOptions& options) {
 }
 
 std::vector<float> logits_of(Engine& engine, const std::vector<TokenId>& tokens) {
-  std::vector<float> logits((tokens.size() - 1) * static_cast<size_t>(engine.model()->config().vocab_size));
+  std::vector<float> logits((tokens.size() - 1) *
+                            static_cast<size_t>(engine.model()->config().vocab_size));
   engine.score(tokens, 1, {.logprobs = {}, .top1 = {}, .logits = logits});
   return logits;
 }
@@ -166,10 +172,11 @@ TEST_P(EngineTest, GeneratingTwiceContinuesTheText) {
   EXPECT_EQ(first, expected);
 }
 
-INSTANTIATE_TEST_SUITE_P(
-    Models, EngineTest,
-    testing::Combine(testing::Values("llama-q4_1.gguf", "gemma3-q4_k_m.gguf", "mistral", "gpt2-f32.gguf"),
-                     testing::Values(Precision::int8_activations, Precision::f32_activations)));
+INSTANTIATE_TEST_SUITE_P(Models, EngineTest,
+                         testing::Combine(testing::Values("llama-q4_1.gguf", "gemma3-q4_k_m.gguf",
+                                                          "mistral", "gpt2-f32.gguf"),
+                                          testing::Values(Precision::int8_activations,
+                                                          Precision::f32_activations)));
 
 class TinyEngineTest : public testing::Test {
  protected:
@@ -192,7 +199,8 @@ TEST_F(TinyEngineTest, KvMemoryStopsGrowingAtTheWindow) {
   const uint64_t per_layer = uint64_t{2} * 2 * config.num_kv_heads * config.head_dim;
   const uint64_t global_layers = config.num_layers - config.num_window_layers();
   ASSERT_GT(config.num_window_layers(), 0);
-  EXPECT_LE(grown, (64 + 16) * per_layer * global_layers + 16 * per_layer * config.num_window_layers());
+  EXPECT_LE(grown,
+            (64 + 16) * per_layer * global_layers + 16 * per_layer * config.num_window_layers());
 }
 
 TEST_F(TinyEngineTest, ExhaustedPoolEndsOneRequestAndTheEngineGoesOn) {
@@ -265,6 +273,37 @@ TEST_F(TinyEngineTest, ReleasedSessionsGiveTheirPagesBack) {
   while (engine->stats().num_running + engine->stats().num_queued > 0) std::this_thread::yield();
   EXPECT_EQ(engine->stats().kv_used_bytes, 0u);
   EXPECT_EQ(engine->stats().num_sessions, 0u);
+}
+
+bool is_open(Engine& engine) {
+  try {
+    engine.create_session();
+    return true;
+  } catch (const Error&) {
+    return false;
+  }
+}
+
+// The engine lets go of its mutex to log: a close in just that moment must not be slept through.
+TEST_F(TinyEngineTest, ClosingWhileAFailureIsLoggedEndsTheEngine) {
+  std::shared_ptr<Engine> engine;
+  std::thread closer;
+  bool closed = false;
+  std::promise<void> logged;
+  EngineOptions options;
+  options.kv_budget_bytes = 2 * Engine::plan(*model_, options).kv_bytes_per_token * 16;
+  options.log = [&](LogLevel, const std::string&) {
+    closer = std::thread([&] { closed = engine->close(std::chrono::seconds(20)); });
+    while (is_open(*engine)) std::this_thread::yield();
+    logged.set_value();
+  };
+  engine = Engine::create(model_, options);
+  const std::shared_ptr<Session> session = engine->create_session();
+  append(*session, random_tokens(random_, *model_, 200));
+  EXPECT_THROW(generate(*session, sampled(1)), Error);
+  logged.get_future().wait();
+  closer.join();
+  EXPECT_TRUE(closed);
 }
 
 TEST_F(TinyEngineTest, ClosingEndsRequestsAndLaterCalls) {

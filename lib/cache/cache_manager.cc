@@ -9,23 +9,27 @@ namespace kvi {
 
 CacheManager::CacheManager(std::vector<LayerGroup> groups, uint64_t budget_bytes,
                            const ReserveMemory& reserve_memory)
-    : groups_(std::move(groups)), page_len_(groups_.at(0).layout.page_len), budget_bytes_(budget_bytes) {
+    : groups_(std::move(groups)),
+      page_len_(groups_.at(0).layout.page_len),
+      budget_bytes_(budget_bytes) {
   uint64_t least = 0;
   for (const LayerGroup& group : groups_) {
     KVI_CHECK(group.layout.page_len == page_len_ && group.layout.page_bytes > 0);
     least += group.layout.page_bytes;
   }
   if (budget_bytes < least) {
-    throw Error(Status::EXHAUSTED,
-                concat("a KV budget of ", budget_bytes, " bytes is too small for one page of each layer group (",
-                       least, " bytes); raise kv_budget_bytes"))
+    throw Error(Status::EXHAUSTED, concat("a KV budget of ", budget_bytes,
+                                          " bytes is too small for one page of each layer group (",
+                                          least, " bytes); raise kv_budget_bytes"))
         .amounts(least, budget_bytes);
   }
   for (const LayerGroup& group : groups_) {
     const uint64_t num_pages = std::min<uint64_t>(budget_bytes / group.layout.page_bytes, 1 << 30);
-    memory_.push_back({PagePool(static_cast<int>(num_pages)),
-                       PageRange(reserve_memory(num_pages * group.layout.page_bytes), group.layout.page_bytes)});
+    memory_.push_back(
+        {PagePool(static_cast<int>(num_pages)),
+         PageRange(reserve_memory(num_pages * group.layout.page_bytes), group.layout.page_bytes)});
   }
+  fresh_.resize(groups_.size());
 }
 
 SequencePages CacheManager::make_sequence() const {
@@ -46,35 +50,36 @@ bool CacheManager::reserve(SequencePages& sequence, int count, std::vector<PageC
   uint64_t needed = 0;
   for (size_t g = 0; g < groups_.size(); ++g) {
     const int missing = std::max(0, num_pages - static_cast<int>(sequence.tables[g].size()));
-    needed += static_cast<uint64_t>(missing + tail_is_shared(sequence, g)) * groups_[g].layout.page_bytes;
+    needed += static_cast<uint64_t>(missing + tail_is_shared(sequence, g)) *
+              groups_[g].layout.page_bytes;
   }
   if (needed > budget_bytes_ - used_bytes_) return false;
 
   // All pages first, then the tables: a refusal on the way leaves the sequence as it was.
-  std::vector<std::vector<PageId>> fresh(groups_.size());
+  for (std::vector<PageId>& pages : fresh_) pages.clear();
   for (size_t g = 0; g < groups_.size(); ++g) {
     const int missing = std::max(0, num_pages - static_cast<int>(sequence.tables[g].size()));
     for (int i = 0; i < missing + tail_is_shared(sequence, g); ++i) {
       const PageId page = take_page(g);
       if (page == kNoPage) {
         for (size_t h = 0; h <= g; ++h) {
-          for (PageId taken : fresh[h]) drop_page(h, taken);
+          for (PageId taken : fresh_[h]) drop_page(h, taken);
         }
         return false;
       }
-      fresh[g].push_back(page);
+      fresh_[g].push_back(page);
     }
   }
   for (size_t g = 0; g < groups_.size(); ++g) {
     std::vector<PageId>& table = sequence.tables[g];
     if (tail_is_shared(sequence, g)) {
       PageId& tail = table[sequence.num_tokens / page_len_];
-      copies.push_back({static_cast<int>(g), tail, fresh[g].back()});
+      copies.push_back({static_cast<int>(g), tail, fresh_[g].back()});
       drop_page(g, tail);
-      tail = fresh[g].back();
-      fresh[g].pop_back();
+      tail = fresh_[g].back();
+      fresh_[g].pop_back();
     }
-    table.insert(table.end(), fresh[g].begin(), fresh[g].end());
+    table.insert(table.end(), fresh_[g].begin(), fresh_[g].end());
   }
   return true;
 }
@@ -142,7 +147,8 @@ void CacheManager::release(SequencePages& sequence) {
   sequence.num_tokens = 0;
 }
 
-uint64_t CacheManager::bytes_to_reach(const SequencePages& sequence, int num_tokens, int chunk) const {
+uint64_t CacheManager::bytes_to_reach(const SequencePages& sequence, int num_tokens,
+                                      int chunk) const {
   uint64_t bytes = 0;
   for (size_t g = 0; g < groups_.size(); ++g) {
     int held = static_cast<int>(sequence.tables[g].size()) - sequence.first_held[g];
@@ -181,8 +187,9 @@ bool CacheManager::make_resident(int group, PageId page) {
   for (size_t g = 0; resident_bytes_ + page_bytes > budget_bytes_ && g < groups_.size();) {
     GroupMemory& other = memory_[g];
     const bool has_free = other.range.num_resident() > 0;
-    const PageId victim =
-        has_free ? other.range.highest_resident([&](PageId p) { return other.pool.num_holders(p) == 0; }) : kNoPage;
+    const PageId victim = has_free ? other.range.highest_resident(
+                                         [&](PageId p) { return other.pool.num_holders(p) == 0; })
+                                   : kNoPage;
     if (victim == kNoPage) {
       ++g;
       continue;
@@ -204,7 +211,8 @@ void CacheManager::check_invariants() const {
   for (size_t g = 0; g < groups_.size(); ++g) {
     memory_[g].pool.check_invariants();
     used += static_cast<uint64_t>(memory_[g].pool.num_held()) * groups_[g].layout.page_bytes;
-    resident += static_cast<uint64_t>(memory_[g].range.num_resident()) * groups_[g].layout.page_bytes;
+    resident += static_cast<uint64_t>(memory_[g].range.num_resident()) *
+                groups_[g].layout.page_bytes;
   }
   KVI_CHECK(used == used_bytes_ && used <= budget_bytes_);
   KVI_CHECK(resident == resident_bytes_ && resident <= budget_bytes_);

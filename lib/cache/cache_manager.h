@@ -31,7 +31,8 @@ using ReserveMemory = std::function<std::unique_ptr<MemoryRange>(uint64_t num_by
 class CacheManager {
  public:
   // Throws EXHAUSTED when the budget holds less than one page of each group.
-  CacheManager(std::vector<LayerGroup> groups, uint64_t budget_bytes, const ReserveMemory& reserve_memory);
+  CacheManager(std::vector<LayerGroup> groups, uint64_t budget_bytes,
+               const ReserveMemory& reserve_memory);
 
   SequencePages make_sequence() const;
 
@@ -77,6 +78,8 @@ class CacheManager {
   const int page_len_;
   const uint64_t budget_bytes_;
   std::vector<GroupMemory> memory_;  // [group]
+  std::vector<std::vector<PageId>>
+      fresh_;  // [group]; of reserve, kept so that steps need not allocate
   uint64_t used_bytes_ = 0, peak_bytes_ = 0, resident_bytes_ = 0;
 };
 

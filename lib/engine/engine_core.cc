@@ -21,8 +21,9 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
   Backend& backend = model_->backend();
   GroupedLayers grouped = group_layers(config, backend, static_cast<int>(options.page_len));
   group_of_layer_ = grouped.group_of_layer;
-  cache_ = std::make_unique<CacheManager>(std::move(grouped.groups), options.kv_budget_bytes,
-                                          [&](uint64_t bytes) { return backend.reserve_pages(bytes); });
+  cache_ = std::make_unique<CacheManager>(
+      std::move(grouped.groups), options.kv_budget_bytes,
+      [&](uint64_t bytes) { return backend.reserve_pages(bytes); });
   scheduler_ = std::make_unique<Scheduler>(
       *cache_, SchedulerLimits{.max_batch_tokens = static_cast<int>(options.max_batch_tokens),
                                .max_sequences = static_cast<int>(options.max_sequences),
@@ -139,7 +140,8 @@ void EngineCore::submit(std::shared_ptr<Job> job, std::shared_ptr<Request> reque
   jobs_.push_back(job);
   if (!scheduler_->enqueue(scheduled)) {
     jobs_.pop_back();
-    throw Error(Status::EXHAUSTED, concat("the engine's queue is full (max_queued is ", options_.max_queued, ")"))
+    throw Error(Status::EXHAUSTED,
+                concat("the engine's queue is full (max_queued is ", options_.max_queued, ")"))
         .amounts(uint64_t{options_.max_queued} + 1, options_.max_queued)
         .retryable();
   }
@@ -161,7 +163,8 @@ void EngineCore::run() {
       end_started(error);
     } catch (const std::bad_alloc&) {
       if (!lock.owns_lock()) lock.lock();
-      end_started(Error(Status::OUT_OF_MEMORY, "the system refused memory during a step").retryable());
+      end_started(
+          Error(Status::OUT_OF_MEMORY, "the system refused memory during a step").retryable());
     } catch (const std::exception& error) {
       if (!lock.owns_lock()) lock.lock();
       end_started(Error(Status::INTERNAL, concat("a step failed: ", error.what())));
@@ -175,10 +178,11 @@ void EngineCore::run() {
 }
 
 void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
-  while (!stopping_.load()) {
+  for (;;) {
+    log_failures(lock);  // lets go of the mutex: whether to go on is asked afterwards
+    if (stopping_.load()) return;
     reap_interrupted();
-    log_failures(lock);
-    Step step = scheduler_->schedule();
+    const Step& step = scheduler_->schedule();
     if (step.exhausted != nullptr) {
       Job& job = job_of(*step.exhausted);
       end_job(job, Finish::error, exhausted_error(job));
@@ -188,9 +192,9 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
       work_.wait(lock);
       continue;
     }
-    Batch batch = prepare(step);
+    prepare(step);
     lock.unlock();
-    compute(step, batch);
+    compute(step);
     lock.lock();
     commit(step);
   }
@@ -202,10 +206,11 @@ void EngineCore::reap_interrupted() {
   }
 }
 
-EngineCore::Batch EngineCore::prepare(const Step& step) {
-  Batch batch;
-  ForwardBatch& forward = batch.forward;
+void EngineCore::prepare(const Step& step) {
+  ForwardBatch& forward = batch_.forward;
+  forward.clear();
   forward.tables.resize(cache_->groups().size());
+  batch_.logit_rows.clear();
   for (const StepItem& item : step.items) {
     Job& job = job_of(*item.sequence);
     const SequencePages& pages = *item.sequence->pages;
@@ -217,34 +222,35 @@ EngineCore::Batch EngineCore::prepare(const Step& step) {
     forward.sequences.push_back({forward.num_rows(), item.num_tokens, first});
     for (int position = first; position < first + item.num_tokens; ++position) {
       if (position >= job.first_logit_position()) {
-        batch.logit_rows.push_back({&job, forward.num_rows(), position});
+        batch_.logit_rows.push_back({&job, forward.num_rows(), position});
       }
       forward.token_ids.push_back(job.sequence().tokens[position]);
       forward.positions.push_back(position);
     }
     for (size_t g = 0; g < forward.tables.size(); ++g) forward.tables[g].push_back(pages.tables[g]);
   }
-  return batch;
 }
 
-void EngineCore::compute(const Step& step, Batch& batch) {
+void EngineCore::compute(const Step& step) {
   for (const PageCopy& copy : step.copies) {
     const KvGroupPages& group = placement_.groups[copy.group];
     const uint64_t page_bytes = group.layout->page_bytes;
     model_->backend().copy_page(group.pages + static_cast<uint64_t>(copy.to) * page_bytes,
-                                group.pages + static_cast<uint64_t>(copy.from) * page_bytes, page_bytes);
+                                group.pages + static_cast<uint64_t>(copy.from) * page_bytes,
+                                page_bytes);
   }
-  forward(model_->weights(), placement_, batch.forward, *executor_);
+  forward(model_->weights(), placement_, batch_.forward, *executor_);
 
   const size_t vocab_size = static_cast<size_t>(model_->config().vocab_size);
-  std::vector<int32_t> rows;
-  for (size_t first = 0; first < batch.logit_rows.size(); first += rows.size()) {
-    const size_t count = std::min<size_t>(max_logit_rows_, batch.logit_rows.size() - first);
+  const std::vector<LogitRow>& logit_rows = batch_.logit_rows;
+  std::vector<int32_t>& rows = batch_.head_rows;
+  for (size_t first = 0; first < logit_rows.size(); first += rows.size()) {
+    const size_t count = std::min<size_t>(max_logit_rows_, logit_rows.size() - first);
     rows.clear();
-    for (size_t i = 0; i < count; ++i) rows.push_back(batch.logit_rows[first + i].row);
+    for (size_t i = 0; i < count; ++i) rows.push_back(logit_rows[first + i].row);
     executor_->head(model_->weights().head(), rows, logits_.data());
     for (size_t i = 0; i < count; ++i) {
-      const LogitRow& row = batch.logit_rows[first + i];
+      const LogitRow& row = logit_rows[first + i];
       row.job->consume(row.position, std::span(logits_).subspan(i * vocab_size, vocab_size));
     }
   }
@@ -257,7 +263,8 @@ void EngineCore::commit(const Step& step) {
     const int first = item.sequence->pages->num_tokens;
     cache_->commit(*item.sequence->pages, item.num_tokens);
     const int computed = item.sequence->pages->num_tokens;
-    stats_.prefill_tokens += static_cast<uint64_t>(std::max(0, std::min(computed, job.prompt_len()) - first));
+    stats_.prefill_tokens += static_cast<uint64_t>(
+        std::max(0, std::min(computed, job.prompt_len()) - first));
     stats_.generated_tokens += item.sequence->num_known > std::max(computed, job.prompt_len());
     if (job.finish() != Finish::none) end_job(job, job.finish());
   }
@@ -268,8 +275,8 @@ void EngineCore::commit(const Step& step) {
 
 // Gives the sequence back before anybody is told, so that whoever awaited the end may go on with it.
 void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) {
-  const auto place =
-      std::find_if(jobs_.begin(), jobs_.end(), [&](const std::shared_ptr<Job>& j) { return j.get() == &job; });
+  const auto place = std::find_if(jobs_.begin(), jobs_.end(),
+                                  [&](const std::shared_ptr<Job>& j) { return j.get() == &job; });
   const std::shared_ptr<Job> keep = *place;
   jobs_.erase(place);
   scheduler_->remove(job.scheduled());
@@ -315,13 +322,14 @@ Job& EngineCore::job_of(const SchedSequence& sequence) {
 
 Error EngineCore::exhausted_error(Job& job) const {
   const SchedSequence& scheduled = job.scheduled();
-  const uint64_t needed =
-      cache_->bytes_to_reach(*scheduled.pages, scheduled.num_known, static_cast<int>(options_.max_batch_tokens));
+  const uint64_t needed = cache_->bytes_to_reach(*scheduled.pages, scheduled.num_known,
+                                                 static_cast<int>(options_.max_batch_tokens));
   const uint64_t available = cache_->budget_bytes() - cache_->used_bytes();
-  Error error(Status::EXHAUSTED,
-               concat("the KV budget of ", format_bytes(cache_->budget_bytes()), " is used up: this request needs ",
-                      needed, " more bytes for ", scheduled.num_known, " tokens, ", available,
-                      " are free; release sessions or raise kv_budget_bytes"));
+  Error error(
+      Status::EXHAUSTED,
+      concat("the KV budget of ", format_bytes(cache_->budget_bytes()),
+             " is used up: this request needs ", needed, " more bytes for ", scheduled.num_known,
+             " tokens, ", available, " are free; release sessions or raise kv_budget_bytes"));
   return error.amounts(needed, available).retryable();
 }
 

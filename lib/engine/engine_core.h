@@ -67,16 +67,17 @@ class EngineCore {
     Job* job;
     int row, position;
   };
-  // One step's work, outside the mutex.
+  // One step's work, outside the mutex. Reused: a step that only decodes allocates nothing.
   struct Batch {
     ForwardBatch forward;
     std::vector<LogitRow> logit_rows;
+    std::vector<int32_t> head_rows;  // of one call of Executor::head
   };
 
   void run_steps(std::unique_lock<std::mutex>& lock);
   void reap_interrupted();
-  Batch prepare(const Step& step);
-  void compute(const Step& step, Batch& batch);
+  void prepare(const Step& step);
+  void compute(const Step& step);
   void commit(const Step& step);
   void end_job(Job& job, Finish finish, std::optional<Error> error = std::nullopt);
   void end_started(const Error& error);
@@ -109,6 +110,7 @@ class EngineCore {
   // The engine's thread only.
   KvPlacement placement_;
   std::unique_ptr<Executor> executor_;
+  Batch batch_;
   std::vector<float> logits_;  // [max_logit_rows, vocab]
   int max_logit_rows_ = 0;
 };

@@ -6,7 +6,8 @@
 namespace kvi {
 
 Generation::Generation(std::shared_ptr<SequenceState> sequence, std::shared_ptr<Request> request,
-                       std::shared_ptr<RequestNews> news, const Tokenizer& tokenizer, uint32_t max_model_len)
+                       std::shared_ptr<RequestNews> news, const Tokenizer& tokenizer,
+                       uint32_t max_model_len)
     : Job(sequence),
       request_(std::move(request)),
       news_(std::move(news)),
@@ -23,11 +24,10 @@ void Generation::consume(int, std::span<float> logits) {
 
   float norm = 0;
   std::vector<TokenLogprob> top;
-  std::vector<float> own;  // the model's own logits, which sampling may change
   if (options.top_logprobs >= 0) {
     norm = log_sum_exp(logits);
     if (options.top_logprobs > 0) top = most_probable(logits, options.top_logprobs);
-    own.assign(logits.begin(), logits.end());
+    own_logits_.assign(logits.begin(), logits.end());
   }
   const TokenId token = sampler_.sample(logits, num_generated_);
   if (!options.ignore_eos && tokenizer_.is_end_of_generation(token)) return set_finish(Finish::eos);
@@ -35,7 +35,7 @@ void Generation::consume(int, std::span<float> logits) {
   append_token(token);
   sampler_.add_generated(token);
   ++num_generated_;
-  request_->add_token(token, own.empty() ? NAN : own[token] - norm, std::move(top));
+  request_->add_token(token, own_logits_.empty() ? NAN : own_logits_[token] - norm, std::move(top));
   // Ids past the vocabulary (rows that only pad the embedding) have no text.
   if (token < tokenizer_.vocab_size()) request_->add_text(stops_.push(decoder_.push(token)));
   news_->post(request_);
@@ -48,7 +48,9 @@ void Generation::consume(int, std::span<float> logits) {
   }
 }
 
-void Generation::on_start(uint32_t cached_tokens) { request_->started(static_cast<uint32_t>(prompt_len()), cached_tokens); }
+void Generation::on_start(uint32_t cached_tokens) {
+  request_->started(static_cast<uint32_t>(prompt_len()), cached_tokens);
+}
 
 std::optional<Finish> Generation::interrupted() const {
   if (request_->cancel_wanted() || request_->past_deadline()) return Finish::cancelled;
@@ -63,7 +65,8 @@ void Generation::on_end(Finish finish, std::optional<Error> error) {
 }
 
 uint32_t Generation::tokens_to_keep(Finish finish) const {
-  const bool rollback = finish == Finish::cancelled && request_->cancel_wanted() == CancelMode::rollback;
+  const bool rollback = finish == Finish::cancelled &&
+                        request_->cancel_wanted() == CancelMode::rollback;
   return static_cast<uint32_t>(prompt_len()) + (rollback ? 0 : num_generated_);
 }
 

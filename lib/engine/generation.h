@@ -27,12 +27,13 @@ class Generation final : public Job {
   uint32_t tokens_to_keep(Finish finish) const override;
 
  private:
-
   const std::shared_ptr<Request> request_;
   const std::shared_ptr<RequestNews> news_;
   const Tokenizer& tokenizer_;
   const uint32_t max_model_len_;
   uint32_t num_generated_ = 0;
+  std::vector<float>
+      own_logits_;  // the model's, where logprobs are wanted; sampling changes the others
   Sampler sampler_;
   StreamDecoder decoder_;
   StopMatcher stops_;

@@ -12,7 +12,8 @@ namespace {
 // The template that a family's instruction models were trained with, where the file has none.
 const char* template_of_family(const std::string& architecture, const Tokenizer* tokenizer) {
   if (tokenizer == nullptr) return nullptr;
-  if (architecture == "gemma3" && tokenizer->find_token("<start_of_turn>")) return default_chat_template("gemma");
+  if (architecture == "gemma3" && tokenizer->find_token("<start_of_turn>"))
+    return default_chat_template("gemma");
   if (tokenizer->find_token("<|im_start|>")) return default_chat_template("chatml");
   if (tokenizer->find_token("<|start_header_id|>")) return default_chat_template("llama3");
   return nullptr;
@@ -20,7 +21,8 @@ const char* template_of_family(const std::string& architecture, const Tokenizer*
 
 }  // namespace
 
-std::shared_ptr<const LoadedModel> LoadedModel::open(const std::string& path, const LoadOptions& options) {
+std::shared_ptr<const LoadedModel> LoadedModel::open(const std::string& path,
+                                                     const LoadOptions& options) {
   const std::unique_ptr<ModelFile> file = ModelFile::open(path);
   std::shared_ptr<LoadedModel> model(new LoadedModel);
   model->metadata_ = file->metadata();
@@ -29,12 +31,14 @@ std::shared_ptr<const LoadedModel> LoadedModel::open(const std::string& path, co
   if (const std::string* name = model->metadata_.find_string("general.name")) model->name_ = *name;
   model->file_weights_bytes_ = file->size_bytes();
   for (const TensorInfo& tensor : file->tensors()) {
-    model->num_parameters_ += static_cast<uint64_t>(tensor.rows) * static_cast<uint64_t>(tensor.cols);
+    model->num_parameters_ += static_cast<uint64_t>(tensor.rows) *
+                              static_cast<uint64_t>(tensor.cols);
   }
-  model->backend_ = cpu::make_cpu_backend(cpu::best_isa());
+  model->backend_ = options.backend ? options.backend : cpu::make_cpu_backend(cpu::best_isa());
   try {
     model->config_ = read_model_config(*file);
-    const WeightsSize size = ModelWeights::measure(*file, *model->config_, *model->backend_, options.num_threads);
+    const WeightsSize size = ModelWeights::measure(*file, *model->config_, *model->backend_,
+                                                   options.num_threads);
     model->weights_bytes_ = size.weights_bytes;
     model->load_peak_bytes_ = size.load_peak_bytes;
   } catch (const Error& error) {
@@ -47,11 +51,12 @@ std::shared_ptr<const LoadedModel> LoadedModel::open(const std::string& path, co
   model->load_tokenizer(*file);
   model->load_chat_template();
   if (options.load_weights) {
-    model->weights_ =
-        ModelWeights::load(*file, *model->config_, *model->backend_, options.num_threads, options.progress);
-    log_message(options.log, LogLevel::info,
-                concat("loaded ", quoted(path, 400), ": ", model->architecture_, ", ", model->num_parameters_,
-                       " parameters, ", format_bytes(model->weights_bytes_)));
+    model->weights_ = ModelWeights::load(*file, *model->config_, *model->backend_,
+                                         options.num_threads, options.progress);
+    log_message(
+        options.log, LogLevel::info,
+        concat("loaded ", quoted(path, 400), ": ", model->architecture_, ", ",
+               model->num_parameters_, " parameters, ", format_bytes(model->weights_bytes_)));
   }
   return model;
 }
@@ -75,7 +80,8 @@ void LoadedModel::load_chat_template() {
     return;
   }
   try {
-    chat_template_ = std::make_unique<ChatTemplate>(source != nullptr ? *source : std::string(of_family));
+    chat_template_ = std::make_unique<ChatTemplate>(source != nullptr ? *source
+                                                                      : std::string(of_family));
   } catch (const Error& error) {
     template_problem_ = error.message();
   }
@@ -88,7 +94,8 @@ const ModelConfig& LoadedModel::config() const {
 
 const ModelWeights& LoadedModel::weights() const {
   if (!weights_) {
-    throw Error(Status::INVALID_STATE, "the model was opened without its weights (KVI_LOAD_METADATA)");
+    throw Error(Status::INVALID_STATE,
+                "the model was opened without its weights (KVI_LOAD_METADATA)");
   }
   return *weights_;
 }

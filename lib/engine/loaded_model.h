@@ -23,6 +23,7 @@ namespace kvi {
 struct LoadOptions {
   bool load_weights = true;  // false: header and tokenizer only
   int num_threads = 1;
+  std::shared_ptr<Backend> backend;  // nullptr: the CPU with its best instruction set
   // Bytes of weights done and in all; false aborts with CANCELLED. Called on the opening thread.
   std::function<bool(uint64_t done, uint64_t total)> progress;
   Log log;
@@ -31,7 +32,8 @@ struct LoadOptions {
 class LoadedModel {
  public:
   // Throws as kvi_model_open says.
-  static std::shared_ptr<const LoadedModel> open(const std::string& path, const LoadOptions& options);
+  static std::shared_ptr<const LoadedModel> open(const std::string& path,
+                                                 const LoadOptions& options);
 
   const std::string& name() const { return name_; }
   ModelFormat format() const { return format_; }
@@ -40,15 +42,17 @@ class LoadedModel {
   const Metadata& metadata() const { return metadata_; }
   uint64_t file_weights_bytes() const { return file_weights_bytes_; }
   uint64_t num_parameters() const { return num_parameters_; }
-  uint64_t weights_bytes() const { return weights_bytes_; }      // as the backend arranges them
-  uint64_t load_peak_bytes() const { return load_peak_bytes_; }  // weights and the most held besides
+  uint64_t weights_bytes() const { return weights_bytes_; }  // as the backend arranges them
+  uint64_t load_peak_bytes() const {
+    return load_peak_bytes_;
+  }  // weights and the most held besides
 
   const std::string& unsupported_reason() const { return unsupported_reason_; }  // "": supported
-  const ModelConfig& config() const;       // throws UNSUPPORTED with the reason
-  const ModelWeights& weights() const;     // throws INVALID_STATE when only metadata was loaded
+  const ModelConfig& config() const;    // throws UNSUPPORTED with the reason
+  const ModelWeights& weights() const;  // throws INVALID_STATE when only metadata was loaded
   bool has_weights() const { return weights_ != nullptr; }
   Backend& backend() const { return *backend_; }
-  const Tokenizer& tokenizer() const;      // throws UNSUPPORTED with the reason
+  const Tokenizer& tokenizer() const;  // throws UNSUPPORTED with the reason
   bool has_tokenizer() const { return tokenizer_ != nullptr; }
   const ChatTemplate& chat_template() const;  // throws UNSUPPORTED
   bool has_chat_template() const { return chat_template_ != nullptr; }
@@ -64,7 +68,7 @@ class LoadedModel {
   Metadata metadata_;
   uint64_t file_weights_bytes_ = 0, num_parameters_ = 0, weights_bytes_ = 0, load_peak_bytes_ = 0;
   std::optional<ModelConfig> config_;
-  std::unique_ptr<Backend> backend_;
+  std::shared_ptr<Backend> backend_;
   std::unique_ptr<ModelWeights> weights_;
   std::unique_ptr<Tokenizer> tokenizer_;
   std::unique_ptr<ChatTemplate> chat_template_;

@@ -41,13 +41,20 @@ struct Ranked {
 
 }  // namespace
 
-Sampler::Sampler(const SamplingOptions& options, std::span<const TokenId> session_tokens) : options_(options) {
+Sampler::Sampler(const SamplingOptions& options, std::span<const TokenId> session_tokens)
+    : options_(options) {
   if (options_.repetition_penalty != 1) {
     for (TokenId token : session_tokens) seen_[token].in_session = true;
   }
 }
 
+bool Sampler::has_penalties() const {
+  return options_.repetition_penalty != 1 || options_.presence_penalty != 0 ||
+         options_.frequency_penalty != 0;
+}
+
 void Sampler::add_generated(TokenId token) {
+  if (!has_penalties()) return;
   Seen& seen = seen_[token];
   seen.in_session = true;
   ++seen.generated;
@@ -70,20 +77,22 @@ TokenId Sampler::sample(std::span<float> logits, uint64_t index) {
 
 void Sampler::apply_biases_and_penalties(std::span<float> logits) const {
   for (const LogitBias& bias : options_.biases) logits[bias.token] += bias.bias;
-  if (options_.repetition_penalty == 1 && options_.presence_penalty == 0 && options_.frequency_penalty == 0) return;
+  if (!has_penalties()) return;
   for (const auto& [token, seen] : seen_) {
     float& logit = logits[token];
     if (options_.repetition_penalty != 1 && seen.in_session) {
       logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
     }
     if (seen.generated > 0) {
-      logit -= options_.presence_penalty + options_.frequency_penalty * static_cast<float>(seen.generated);
+      logit -= options_.presence_penalty +
+               options_.frequency_penalty * static_cast<float>(seen.generated);
     }
   }
 }
 
 void Sampler::select_candidates(std::span<const float> logits) {
-  size_t count = options_.top_k == 0 ? logits.size() : std::min<size_t>(options_.top_k, logits.size());
+  size_t count = options_.top_k == 0 ? logits.size()
+                                     : std::min<size_t>(options_.top_k, logits.size());
   if (count * 4 < logits.size()) {
     select_best(logits, count, candidates_);
   } else {
@@ -102,7 +111,9 @@ void Sampler::keep_most_probable() {
   const double best = candidates_.front().value;
   double total = 0;
   for (Candidate& candidate : candidates_) {
-    const double difference = candidate.value == best ? 0 : candidate.value - best;  // also for infinities
+    const double difference = candidate.value == best
+                                  ? 0
+                                  : candidate.value - best;  // also for infinities
     candidate.value = static_cast<float>(std::exp(difference / options_.temperature));
     total += candidate.value;
   }

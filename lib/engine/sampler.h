@@ -30,6 +30,7 @@ class Sampler {
     uint32_t generated = 0;
   };
 
+  bool has_penalties() const;
   void apply_biases_and_penalties(std::span<float> logits) const;
   void select_candidates(std::span<const float> logits);
   void keep_most_probable();

@@ -19,6 +19,12 @@ struct ForwardBatch {
   std::vector<std::vector<std::span<const PageId>>> tables;
 
   int num_rows() const { return static_cast<int>(token_ids.size()); }
+  void clear() {  // keeps the memory for the next step
+    token_ids.clear();
+    positions.clear();
+    sequences.clear();
+    for (auto& group : tables) group.clear();
+  }
 };
 
 // The pages of one layer group, and which layers live in them.
@@ -34,6 +40,7 @@ struct KvPlacement {
 
 // Computes the hidden state of every row, left in the executor for Executor::head, and writes the
 // rows' K and V into their pages.
-void forward(const ModelWeights& weights, const KvPlacement& kv, const ForwardBatch& batch, Executor& executor);
+void forward(const ModelWeights& weights, const KvPlacement& kv, const ForwardBatch& batch,
+             Executor& executor);
 
 }  // namespace kvi

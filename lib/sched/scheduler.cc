@@ -27,8 +27,11 @@ uint64_t Scheduler::bytes_to_finish_prefill(const SchedSequence& sequence) const
   return cache_.bytes_to_reach(*sequence.pages, sequence.num_known, limits_.max_batch_tokens);
 }
 
-Step Scheduler::schedule() {
-  Step step;
+const Step& Scheduler::schedule() {
+  Step& step = step_;
+  step.items.clear();
+  step.copies.clear();
+  step.exhausted = nullptr;
   int tokens_left = limits_.max_batch_tokens;
   SchedSequence* youngest_stalled = nullptr;
   for (bool decoding : {true, false}) {
@@ -45,7 +48,8 @@ Step Scheduler::schedule() {
     }
   }
   if (youngest_stalled == nullptr) admit(tokens_left, step);
-  if (step.items.empty()) step.exhausted = youngest_stalled != nullptr ? youngest_stalled : step.exhausted;
+  if (step.items.empty())
+    step.exhausted = youngest_stalled != nullptr ? youngest_stalled : step.exhausted;
   return step;
 }
 

@@ -45,7 +45,7 @@ class Scheduler {
 
   bool enqueue(SchedSequence& sequence);  // false: the queue is full
   void remove(SchedSequence& sequence);   // it has ended, waiting or running
-  Step schedule();
+  const Step& schedule();                 // valid until the next call, which reuses its memory
 
   int num_running() const { return static_cast<int>(running_.size()); }
   int num_waiting() const { return static_cast<int>(waiting_.size()); }
@@ -59,6 +59,7 @@ class Scheduler {
   const SchedulerLimits limits_;
   std::vector<SchedSequence*> running_;  // in order of arrival
   std::deque<SchedSequence*> waiting_;
+  Step step_;
 };
 
 }  // namespace kvi
