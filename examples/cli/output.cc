@@ -14,6 +14,7 @@ bool stderr_is_terminal() { return isatty(STDERR_FILENO) == 1; }
 
 // https://no-color.org
 bool stderr_has_color() {
+  // NOLINTNEXTLINE(concurrency-mt-unsafe): nothing here sets the environment.
   const char* no_color = std::getenv("NO_COLOR");
   return stderr_is_terminal() && (no_color == nullptr || *no_color == '\0');
 }

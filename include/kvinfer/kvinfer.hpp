@@ -267,6 +267,7 @@ class GenerateOptions {
     return GenerateOptions().max_tokens(max_tokens).temperature(0);
   }
 
+  // 0: only compute what the session holds, so that a later answer begins at once.
   GenerateOptions& max_tokens(uint32_t count) { return options_.max_tokens = count, *this; }
   GenerateOptions& temperature(float value) { return options_.temperature = value, *this; }
   GenerateOptions& top_k(uint32_t count) { return options_.top_k = count, *this; }
@@ -518,7 +519,7 @@ class Stream {
  public:
   explicit Stream(detail::Handle<kvi_request> handle) : handle_(std::move(handle)) {}
   Stream(Stream&&) = default;
-  Stream& operator=(Stream&& other) {
+  Stream& operator=(Stream&& other) noexcept {
     if (this != &other) {
       leave();
       handle_ = std::move(other.handle_);

@@ -128,7 +128,7 @@ EngineStats EngineCore::stats() const {
   return stats;
 }
 
-void EngineCore::submit(std::shared_ptr<Job> job, std::shared_ptr<Request> request) {
+void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request> request) {
   std::lock_guard lock(mutex_);
   check_open();
   SequenceState& sequence = job->sequence();

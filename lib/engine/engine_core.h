@@ -60,7 +60,7 @@ class EngineCore {
 
   // From here on the sequence is the job's, until its on_end. request: null for scoring.
   // Throws EXHAUSTED when the queue is full, CLOSED.
-  void submit(std::shared_ptr<Job> job, std::shared_ptr<Request> request);
+  void submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request> request);
 
  private:
   struct LogitRow {

@@ -5,9 +5,9 @@
 
 namespace kvi {
 
-Generation::Generation(std::shared_ptr<SequenceState> sequence, std::shared_ptr<Request> request,
-                       std::shared_ptr<RequestNews> news, const Tokenizer& tokenizer,
-                       uint32_t max_model_len)
+Generation::Generation(const std::shared_ptr<SequenceState>& sequence,
+                       std::shared_ptr<Request> request, std::shared_ptr<RequestNews> news,
+                       const Tokenizer& tokenizer, uint32_t max_model_len)
     : Job(sequence),
       request_(std::move(request)),
       news_(std::move(news)),

@@ -16,7 +16,7 @@ namespace kvi {
 
 class Generation final : public Job {
  public:
-  Generation(std::shared_ptr<SequenceState> sequence, std::shared_ptr<Request> request,
+  Generation(const std::shared_ptr<SequenceState>& sequence, std::shared_ptr<Request> request,
              std::shared_ptr<RequestNews> news, const Tokenizer& tokenizer, uint32_t max_model_len);
 
   int first_logit_position() const override { return prompt_len() - 1; }

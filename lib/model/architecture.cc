@@ -147,7 +147,7 @@ KvLayerShape ModelConfig::kv_shape(int layer) const {
 
 ModelConfig read_model_config(const ModelFile& file) {
   const Metadata& metadata = file.metadata();
-  const std::string architecture = metadata.get_string("general.architecture");
+  const std::string& architecture = metadata.get_string("general.architecture");
   const std::string prefix = architecture + ".";
   ModelConfig config;
   config.family = find_family(architecture);

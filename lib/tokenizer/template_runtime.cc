@@ -367,8 +367,8 @@ const Value& BoundArguments::required(size_t parameter) const {
   return *values_[parameter];
 }
 
-Value BoundArguments::get(size_t parameter, Value fallback) const {
-  return values_[parameter] ? *values_[parameter] : std::move(fallback);
+Value BoundArguments::get(size_t parameter, const Value& fallback) const {
+  return values_[parameter] ? *values_[parameter] : fallback;
 }
 
 int64_t BoundArguments::get_int(size_t parameter, int64_t fallback) const {

@@ -120,7 +120,7 @@ class BoundArguments {
 
   const Value* find(size_t parameter) const { return values_[parameter]; }
   const Value& required(size_t parameter) const;
-  Value get(size_t parameter, Value fallback) const;
+  Value get(size_t parameter, const Value& fallback) const;
   int64_t get_int(size_t parameter, int64_t fallback) const;
   bool get_bool(size_t parameter, bool fallback) const;
 
