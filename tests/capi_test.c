@@ -205,6 +205,37 @@ static void blocking_and_pulled_text_are_the_same(kvi_engine* engine) {
   kvi_session_release(session);
 }
 
+static void no_tokens_means_the_prompt_is_computed(kvi_engine* engine) {
+  kvi_generate_options options = greedy(0);
+  kvi_session* session = NULL;
+  kvi_request* request = NULL;
+  kvi_session_info info;
+  kvi_usage usage;
+  char text[8];
+  size_t size = 1;
+  int32_t finish = KVI_FINISH_NONE;
+  OK(kvi_usage_init(&usage, sizeof usage));
+  OK(kvi_session_info_init(&info, sizeof info));
+  OK(kvi_session_create(engine, NULL, &session, error));
+  OK(kvi_session_append_text(session, "once upon a time", KVI_ZERO_TERMINATED, error));
+  OK(kvi_session_generate(session, &options, &request, error));
+  OK(kvi_request_await(request, KVI_FOREVER, error));
+  OK(kvi_request_read(request, text, sizeof text, &size, &finish, error));
+  CHECK(size == 0 && finish == KVI_FINISH_LENGTH);
+  OK(kvi_request_get_usage(request, &usage, error));
+  OK(kvi_session_get_info(session, &info, error));
+  CHECK(usage.finish == KVI_FINISH_LENGTH && usage.generated_tokens == 0);
+  CHECK(usage.prompt_tokens > 1 && usage.prompt_tokens == info.num_tokens &&
+        info.num_computed_tokens == info.num_tokens);
+  kvi_request_release(request);
+  kvi_session_release(session);
+
+  collected all = {.answer = KVI_CONTINUE};
+  OK(kvi_generate(engine, "once upon", 9, &options, collect, &all, &usage, error));
+  CHECK(all.size == 0 && all.num_calls == 0 && usage.finish == KVI_FINISH_LENGTH &&
+        usage.prompt_tokens > 0 && usage.generated_tokens == 0);
+}
+
 static void callbacks_stop_and_cancel(kvi_engine* engine) {
   kvi_generate_options options = greedy(200);
   collected all = {.answer = KVI_STOP};
@@ -212,7 +243,8 @@ static void callbacks_stop_and_cancel(kvi_engine* engine) {
   kvi_error* error = NULL;
   OK(kvi_usage_init(&usage, sizeof usage));
   OK(kvi_generate(engine, "once", 4, &options, collect, &all, &usage, error));
-  CHECK(all.num_calls == 1 && usage.finish == KVI_FINISH_STOP && usage.generated_tokens < 200);
+  /* How far the engine came meanwhile is a matter of luck; what it made is not shown. */
+  CHECK(all.num_calls == 1 && usage.finish == KVI_FINISH_STOP && usage.generated_tokens >= 1);
   all.answer = KVI_CANCEL;
   CHECK(kvi_generate(engine, "once", 4, &options, collect, &all, &usage, &error) == KVI_CANCELLED);
   kvi_error_release(error);
@@ -313,6 +345,7 @@ int main(int argc, char** argv) {
   engine = open_engine(model);
   kvi_model_release(model); /* the engine keeps it */
   blocking_and_pulled_text_are_the_same(engine);
+  no_tokens_means_the_prompt_is_computed(engine);
   callbacks_stop_and_cancel(engine);
   a_cancelled_request_rolls_back(engine);
   logprobs_agree_with_scores(engine);

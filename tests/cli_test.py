@@ -46,6 +46,12 @@ class Forms(unittest.TestCase):
         self.assertEqual(run_json(*arguments)["tokens"], made["tokens"])
         self.assertEqual(run(*arguments).stdout.decode(), made["text"] + "\n")
 
+    def test_run_without_tokens_reads_the_prompt(self):
+        made = run_json("run", "-m", model(), "-p", "once upon", "-n", "0")
+        self.assertEqual((made["text"], made["tokens"], made["finish_reason"]), ("", [], "length"))
+        self.assertGreater(made["usage"]["prompt_tokens"], 0)
+        self.assertEqual(made["usage"]["generated_tokens"], 0)
+
     def test_run_reads_files_and_stdin_alike(self):
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"once upon")

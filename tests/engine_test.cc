@@ -5,12 +5,16 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <filesystem>
 #include <future>
 #include <random>
 #include <thread>
 
 #include "base/error.h"
+#include "support/expect_error.h"
 #include "support/seed.h"
+#include "support/temp_folder.h"
+#include "tokenizer/chat_prompt.h"
 
 namespace kvi {
 namespace {
@@ -273,6 +277,112 @@ TEST_F(TinyEngineTest, ReleasedSessionsGiveTheirPagesBack) {
   while (engine->stats().num_running + engine->stats().num_queued > 0) std::this_thread::yield();
   EXPECT_EQ(engine->stats().kv_used_bytes, 0u);
   EXPECT_EQ(engine->stats().num_sessions, 0u);
+}
+
+TEST_F(TinyEngineTest, GeneratingNoTokensComputesThePrompt) {
+  const std::shared_ptr<Engine> engine = Engine::create(model_, {});
+  const std::vector<TokenId> prompt = random_tokens(random_, *model_, 50);
+  const std::shared_ptr<Session> warmed = engine->create_session();
+  append(*warmed, prompt);
+  const std::shared_ptr<Request> request = warmed->generate(sampled(1, 0), nullptr);
+  EXPECT_EQ(output_of(*request).finish, Finish::length);
+  EXPECT_EQ(request->usage().prompt_tokens, 50u);
+  EXPECT_EQ(request->usage().generated_tokens, 0u);
+  EXPECT_EQ(warmed->info().num_computed_tokens, 50u);
+  EXPECT_EQ(warmed->tokens(), prompt);
+  EXPECT_EQ(engine->stats().prefill_tokens, 50u);
+  EXPECT_EQ(engine->stats().generated_tokens, 0u);
+
+  const std::shared_ptr<Session> cold = engine->create_session();
+  append(*cold, prompt);
+  const std::shared_ptr<Request> going_on = warmed->generate(sampled(3), nullptr);
+  EXPECT_EQ(output_of(*going_on), generate(*cold, sampled(3)));
+  EXPECT_EQ(going_on->usage().cached_tokens, 49u);  // the last token's logits are computed again
+}
+
+TEST_F(TinyEngineTest, GeneratingNoTokensIsPossibleInAFullSession) {
+  EngineOptions options;
+  options.max_model_len = 50;
+  const std::shared_ptr<Engine> engine = Engine::create(model_, options);
+  const std::shared_ptr<Session> session = engine->create_session();
+  append(*session, random_tokens(random_, *model_, 50));
+  EXPECT_EQ(generate(*session, sampled(1, 0)).finish, Finish::length);
+  EXPECT_EQ(session->info().num_computed_tokens, 50u);
+}
+
+TemplateInput conversation(const std::vector<ChatMessage>& messages) {
+  TemplateInput input;
+  input.messages = messages;
+  return input;
+}
+
+class ConversationTest : public testing::Test {
+ protected:
+  ConversationTest() {
+    const std::string source = std::string(KVINFER_TEST_DATA) + "/models/tiny/llama";
+    std::filesystem::copy(source, folder_.path());
+    folder_.write("tokenizer_config.json",
+                  R"({"chat_template": "{% for m in messages %}{{ m.role }}: {{ m.content }}\n)"
+                  R"({% endfor %}"})");
+    model_ = LoadedModel::open(folder_.path(), {});
+    engine_ = Engine::create(model_, {});
+  }
+
+  std::vector<TokenId> tokens_of(const std::vector<ChatMessage>& messages) const {
+    return encode_chat(model_->tokenizer(), model_->chat_template(), conversation(messages));
+  }
+
+  TempFolder folder_;
+  std::shared_ptr<const LoadedModel> model_;
+  std::shared_ptr<Engine> engine_;
+};
+
+TEST_F(ConversationTest, SetMessagesKeepsTheLongestCommonPrefixAndReportsWhatItDropped) {
+  const std::shared_ptr<Session> session = engine_->create_session();
+  const std::vector<ChatMessage> first = {{"user", "once upon a time there was a king", ""}};
+  const MessagesResult begin = session->set_messages(conversation(first));
+  EXPECT_EQ(begin.kept_tokens, 0u);
+  EXPECT_EQ(begin.dropped_tokens, 0u);
+  EXPECT_EQ(begin.added_tokens, tokens_of(first).size());
+  EXPECT_EQ(session->tokens(), tokens_of(first));
+
+  generate(*session, sampled(1, 10));
+  const std::vector<TokenId> held = session->tokens();
+  // The last word changes, and another message comes: what the model said is dropped.
+  const std::vector<ChatMessage> second = {{"user", "once upon a time there was a cat", ""},
+                                           {"user", "and a dog", ""}};
+  const std::vector<TokenId> wanted = tokens_of(second);
+  size_t common = 0;
+  while (common < std::min(held.size(), wanted.size()) && held[common] == wanted[common]) ++common;
+  ASSERT_GT(common, 5u);
+  ASSERT_LT(common, tokens_of(first).size());
+  const MessagesResult changed = session->set_messages(conversation(second));
+  EXPECT_EQ(changed.kept_tokens, common);
+  EXPECT_EQ(changed.dropped_tokens, held.size() - common);
+  EXPECT_EQ(changed.added_tokens, wanted.size() - common);
+  EXPECT_EQ(session->tokens(), wanted);
+
+  // Kept tokens keep their pages, and the answer is that of a session without a past.
+  const std::shared_ptr<Request> request = session->generate(sampled(2, 10), nullptr);
+  const Output output = output_of(*request);
+  EXPECT_EQ(request->usage().cached_tokens, common);
+  const std::shared_ptr<Session> fresh = engine_->create_session();
+  fresh->set_messages(conversation(second));
+  EXPECT_EQ(generate(*fresh, sampled(2, 10)), output);
+}
+
+TEST_F(ConversationTest, SettingTheSameMessagesKeepsAllAndAFailureChangesNothing) {
+  const std::shared_ptr<Session> session = engine_->create_session();
+  const std::vector<ChatMessage> messages = {{"user", "once upon a time", ""}};
+  session->set_messages(conversation(messages));
+  const std::vector<TokenId> held = session->tokens();
+  const MessagesResult again = session->set_messages(conversation(messages));
+  EXPECT_EQ(again.kept_tokens, held.size());
+  EXPECT_EQ(again.dropped_tokens, 0u);
+  EXPECT_EQ(again.added_tokens, 0u);
+  const std::vector<ChatMessage> endless = {{"user", std::string(100'000, 'x'), ""}};
+  EXPECT_ERROR(session->set_messages(conversation(endless)), CONTEXT_FULL, "max_model_len");
+  EXPECT_EQ(session->tokens(), held);
 }
 
 bool is_open(Engine& engine) {

@@ -75,7 +75,7 @@ void fit_budget(const kvinfer::Model& model, kvinfer::EngineOptions& options) {
 void SamplingArguments::add_to(CLI::App& command) {
   using Options = kvinfer::GenerateOptions;
   add_setting(command, options, "-n,--max-tokens", &Options::max_tokens,
-              "Most tokens to generate (default: 256)");
+              "Most tokens to generate; 0 only reads the prompt (default: 256)");
   add_setting(command, options, "--temp", &Options::temperature,
               "Temperature; 0 is greedy (default: 0.8)");
   add_setting(command, options, "--top-k", &Options::top_k,

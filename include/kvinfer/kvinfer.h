@@ -502,7 +502,7 @@ typedef struct kvi_stop_text {
 /* Sampling, in this order: logit bias, penalties, temperature, top_k, top_p, min_p. Defaults in comments. */
 typedef struct kvi_generate_options {
   uint32_t struct_size;
-  uint32_t max_tokens; /* 256 */
+  uint32_t max_tokens; /* 256; 0: only compute what the session holds, and end as LENGTH */
   float temperature;   /* 0.8; 0: greedy, the largest logit, ties to the lower id */
   uint32_t top_k;      /* 40; 0: off */
   float top_p;         /* 0.95; 1: off */
@@ -544,7 +544,7 @@ typedef struct kvi_usage {
   uint32_t cached_tokens;    /* of these, already computed */
   uint32_t generated_tokens; /* without the end-of-text token */
   double queue_ms;           /* from the call to the first step */
-  double ttft_ms;            /* from the call to the first token */
+  double ttft_ms;            /* from the call to the first token, or the end if there is none */
   double tpot_ms;            /* mean time of each further token; 0 where there is none */
   double total_ms;
 } kvi_usage;

@@ -68,7 +68,6 @@ void validate(const GenerateOptions& options, int vocab_size) {
   if (!std::isfinite(sampling.frequency_penalty)) {
     reject("frequency_penalty", sampling.frequency_penalty, "a number");
   }
-  if (options.max_tokens == 0) reject("max_tokens", 0, "at least 1");
   if (options.top_logprobs < -1 || options.top_logprobs > kMaxTopLogprobs) {
     reject("top_logprobs", options.top_logprobs, "from -1 to 64");
   }
