@@ -5,6 +5,10 @@
 // Every product is first compared with a double-precision one. Weights are rotated through more copies
 // than the caches hold, so that they come from memory. Times are the least of several rounds: other work
 // on the machine only ever adds.
+#if defined(__x86_64__)
+#include <immintrin.h>
+#endif
+
 #include <algorithm>
 #include <chrono>
 #include <cmath>
@@ -68,6 +72,43 @@ double read_bandwidth(ThreadPool& pool, double seconds) {
   });
   return static_cast<double>(kBeyondCaches) / least;
 }
+
+#if defined(__x86_64__)
+constexpr int kPeakSteps = 1 << 16, kPeakChains = 12;
+
+// Chains of dot products, and of multiply-adds, that wait for nothing but the unit that does them.
+__attribute__((target("avx512f,avx512vnni"))) int dot_chains() {
+  __m512i sums[kPeakChains] = {};
+  const __m512i codes = _mm512_set1_epi8(3);
+  for (int step = 0; step < kPeakSteps; ++step) {
+    for (__m512i& sum : sums) asm volatile("vpdpbusd %1, %1, %0" : "+v"(sum) : "v"(codes));
+  }
+  int total = 0;
+  for (const __m512i& sum : sums) total += _mm512_cvtsi512_si32(sum);
+  return total;
+}
+__attribute__((target("avx512f"))) float fma_chains() {
+  __m512 sums[kPeakChains] = {};
+  const __m512 values = _mm512_set1_ps(1e-3f);
+  for (int step = 0; step < kPeakSteps; ++step) {
+    for (__m512& sum : sums) asm volatile("vfmadd231ps %1, %1, %0" : "+v"(sum) : "v"(values));
+  }
+  float total = 0;
+  for (const __m512& sum : sums) total += _mm512_cvtss_f32(sum);
+  return total;
+}
+
+void print_peak_rates(ThreadPool& pool, int num_threads) {
+  const auto operations_per_second = [&](int per_instruction, const auto& chains) {
+    const double least = least_seconds(
+        0.5, [&] { pool.run(num_threads, [&](int64_t, int) { static_cast<void>(chains()); }); });
+    return 1.0 * kPeakSteps * kPeakChains * per_instruction * num_threads / least;
+  };
+  std::printf("peak: VPDPBUSD %.0f GOP/s, VFMADD231PS %.0f GFLOP/s\n",
+              operations_per_second(128, dot_chains) * 1e-9,
+              operations_per_second(32, fma_chains) * 1e-9);
+}
+#endif
 
 std::vector<float> random_inputs(int64_t n, std::mt19937_64& random) {
   std::normal_distribution<float> normal;
@@ -166,6 +207,9 @@ int run(const Options& options, const std::string& what) {
   const double bandwidth = read_bandwidth(pool, 1);
   std::printf("%s, %d threads; read bandwidth %.1f GB/s\n", isa_name(options.isa),
               options.num_threads, bandwidth * 1e-9);
+#if defined(__x86_64__)
+  if (options.isa >= Isa::avx512_vnni) print_peak_rates(pool, options.num_threads);
+#endif
   const auto int8 = [&](DType dtype, int64_t rows, int64_t cols,
                         std::initializer_list<int> counts) {
     measure(pool, options, Precision::int8_activations, dtype, rows, cols, counts, bandwidth);
