@@ -165,8 +165,13 @@ void quantize_panel(const float* rows, int64_t stride, int num_rows, int64_t col
         scale = largest;
         inverse = 0;
       }
-      int32_t half_sums[2];
-      Ops::round_block(src, inverse, panel + row * kBlockLen, half_sums);
+      std::byte* codes = panel + row * kBlockLen;
+      int32_t half_sums[2] = {0, 0};
+      if (inverse != 0) {
+        Ops::round_block(src, inverse, codes, half_sums);
+      } else {
+        __builtin_memset(codes, 0, kBlockLen);
+      }
       const int32_t sum = half_sums[0] + half_sums[1];
       const int32_t negated[3] = {-sum, -half_sums[0], -half_sums[1]};
       const float scaled[3] = {scale * static_cast<float>(sum),

@@ -12,79 +12,62 @@ struct Scalar {
   static constexpr int kTileVectors = 1, kTileRows = 2;
   static constexpr int kFloatTileVectors = 1, kFloatTileRows = 2;
   static constexpr bool kSignedDot8 = false;
-  struct F {
-    float lane[kLanes];
-  };
-  struct I {
-    uint32_t lane[kLanes];
-  };
+  // The compiler's vectors: whole registers to the sanitizers, where arrays would be watched by lane.
+  typedef float F __attribute__((vector_size(kLanes * 4)));
+  typedef uint32_t I __attribute__((vector_size(kLanes * 4)));
+  typedef int32_t SignedI __attribute__((vector_size(kLanes * 4)));
+  typedef uint8_t U8 __attribute__((vector_size(kLanes)));
+  typedef int8_t I8 __attribute__((vector_size(kLanes)));
 
-  template <typename V, typename Function>
-  static KVI_INLINE V make(const Function& function) {
-    V v;
-    for (int i = 0; i < kLanes; ++i) v.lane[i] = function(i);
-    return v;
-  }
-
-  static F zero() { return {}; }
+  static F zero() { return F{}; }
   static F load(const float* at) { return read_as<F>(at); }
   static F load_f32(const std::byte* at) { return read_as<F>(at); }
   static void store(float* at, F v) { __builtin_memcpy(at, &v, sizeof v); }
-  static F broadcast(const void* at) {
-    return make<F>([&](int) { return read_as<float>(at); });
+  static F broadcast(const void* at) {  // by its bits: 0 + -0 would be 0
+    return reinterpret_cast<F>(I{} + read_as<uint32_t>(at));
   }
-  static F add(F a, F b) {
-    return make<F>([&](int i) { return a.lane[i] + b.lane[i]; });
-  }
-  static F mul(F a, F b) {
-    return make<F>([&](int i) { return a.lane[i] * b.lane[i]; });
-  }
+  static F add(F a, F b) { return a + b; }
+  static F mul(F a, F b) { return a * b; }
   static F fma(F a, F b, F c) {
-    return make<F>([&](int i) { return std::fma(a.lane[i], b.lane[i], c.lane[i]); });
+    for (int i = 0; i < kLanes; ++i) c[i] = std::fma(a[i], b[i], c[i]);
+    return c;
   }
-  static F to_float(I v) {
-    return make<F>([&](int i) { return static_cast<float>(static_cast<int32_t>(v.lane[i])); });
-  }
+  static F to_float(I v) { return __builtin_convertvector(reinterpret_cast<SignedI>(v), F); }
 
   static F load_f16(const std::byte* at) {
-    return make<F>([&](int i) { return f16_to_f32(read_as<uint16_t>(at + i * 2)); });
+    F v{};
+    for (int i = 0; i < kLanes; ++i) v[i] = f16_to_f32(read_as<uint16_t>(at + i * 2));
+    return v;
   }
   static F load_bf16(const std::byte* at) {
-    return make<F>([&](int i) { return bf16_to_f32(read_as<uint16_t>(at + i * 2)); });
+    F v{};
+    for (int i = 0; i < kLanes; ++i) v[i] = bf16_to_f32(read_as<uint16_t>(at + i * 2));
+    return v;
   }
-  static F load_i8(const std::byte* at) {
-    return make<F>([&](int i) { return static_cast<float>(static_cast<int8_t>(at[i])); });
-  }
+  static F load_i8(const std::byte* at) { return __builtin_convertvector(read_as<I8>(at), F); }
   static F load_low_nibbles(const std::byte* at) {
-    return make<F>([&](int i) { return static_cast<float>(static_cast<uint8_t>(at[i]) & 15); });
+    return __builtin_convertvector(read_as<U8>(at) & 15, F);
   }
   static F load_high_nibbles(const std::byte* at) {
-    return make<F>([&](int i) { return static_cast<float>(static_cast<uint8_t>(at[i]) >> 4); });
+    return __builtin_convertvector(read_as<U8>(at) >> 4, F);
   }
 
-  static I zero_int() { return {}; }
+  static I zero_int() { return I{}; }
   static I load_bytes(const std::byte* at) { return read_as<I>(at); }
-  static I broadcast_word(const std::byte* at) {
-    return make<I>([&](int) { return read_as<uint32_t>(at); });
-  }
+  static I broadcast_word(const std::byte* at) { return I{} + read_as<uint32_t>(at); }
   template <int n>
   static I shift_left(I v) {
-    return make<I>([&](int i) { return v.lane[i] << n; });
+    return v << n;
   }
   template <int n>  // to the left where negative
   static I shift_right(I v) {
-    return make<I>([&](int i) { return n > 0 ? v.lane[i] >> (n & 31) : v.lane[i] << (-n & 31); });
+    return n > 0 ? v >> (n & 31) : v << (-n & 31);
   }
-  static I and_bytes(I v, int mask) {
-    return make<I>([&](int i) { return v.lane[i] & static_cast<uint32_t>(mask) * 0x01010101u; });
-  }
-  static I or_bits(I a, I b) {
-    return make<I>([&](int i) { return a.lane[i] | b.lane[i]; });
-  }
+  static I and_bytes(I v, int mask) { return v & static_cast<uint32_t>(mask) * 0x01010101u; }
+  static I or_bits(I a, I b) { return a | b; }
   template <int shift>  // one code of each word, less the zero point
   static I shifted_code(I words, int zero_point) {
-    return make<I>(
-        [&](int i) { return (words.lane[i] >> shift & 255) - static_cast<uint32_t>(zero_point); });
+    return (words >> shift & 255u) - static_cast<uint32_t>(zero_point);
   }
 
   static uint32_t largest_magnitude(const float* src) {
@@ -110,15 +93,12 @@ struct Scalar {
 
   template <int code_bits>
   static I dot(I sum, I codes, I inputs) {
-    return make<I>([&](int i) {
-      uint32_t total = sum.lane[i];
-      for (int byte = 0; byte < 4; ++byte) {
-        const int32_t code = static_cast<uint8_t>(codes.lane[i] >> (byte * 8));
-        const int32_t input = static_cast<int8_t>(inputs.lane[i] >> (byte * 8));
-        total += static_cast<uint32_t>(code * input);
-      }
-      return total;
-    });
+    for (int byte = 0; byte < 4; ++byte) {
+      const I code = codes >> (byte * 8) & 255u;
+      const SignedI input = reinterpret_cast<SignedI>(inputs << (24 - byte * 8)) >> 24;
+      sum += code * reinterpret_cast<I>(input);
+    }
+    return sum;
   }
 };
 
