@@ -81,21 +81,25 @@ __attribute__((target("avx512f,avx512vnni"))) int dot_chains() {
   __m512i sums[kPeakChains] = {};
   const __m512i codes = _mm512_set1_epi8(3);
   for (int step = 0; step < kPeakSteps; ++step) {
+#pragma GCC unroll 12
     for (__m512i& sum : sums) asm volatile("vpdpbusd %1, %1, %0" : "+v"(sum) : "v"(codes));
   }
-  int total = 0;
-  for (const __m512i& sum : sums) total += _mm512_cvtsi512_si32(sum);
-  return total;
+  __m512i total = codes;
+#pragma GCC unroll 12
+  for (const __m512i& sum : sums) total = _mm512_add_epi32(total, sum);
+  return _mm512_cvtsi512_si32(total);
 }
 __attribute__((target("avx512f"))) float fma_chains() {
   __m512 sums[kPeakChains] = {};
   const __m512 values = _mm512_set1_ps(1e-3f);
   for (int step = 0; step < kPeakSteps; ++step) {
+#pragma GCC unroll 12
     for (__m512& sum : sums) asm volatile("vfmadd231ps %1, %1, %0" : "+v"(sum) : "v"(values));
   }
-  float total = 0;
-  for (const __m512& sum : sums) total += _mm512_cvtss_f32(sum);
-  return total;
+  __m512 total = values;
+#pragma GCC unroll 12
+  for (const __m512& sum : sums) total = _mm512_add_ps(total, sum);
+  return _mm512_cvtss_f32(total);
 }
 
 void print_peak_rates(ThreadPool& pool, int num_threads) {
