@@ -21,6 +21,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 CLEAN = Path(os.environ.get("KVINFER_CACHE") or Path.home() / ".cache/kvinfer") / "tidy"
+CONFIGURATIONS = [".clang-tidy", "examples/cli/.clang-tidy"]
 NOT_CLANGS = {"-fno-gnu-unique"}  # options of g++ that clang refuses
 
 
@@ -74,7 +75,7 @@ def main():
 
     CLEAN.mkdir(parents=True, exist_ok=True)
     version = subprocess.run(["clang-tidy", "--version"], capture_output=True, check=True).stdout
-    seed = version + (ROOT / ".clang-tidy").read_bytes()
+    seed = version + b"".join((ROOT / name).read_bytes() for name in CONFIGURATIONS)
     with tempfile.TemporaryDirectory() as database:
         for entry in entries:
             entry["command"] = shlex.join(arguments_of(entry))
