@@ -14,7 +14,8 @@ from pathlib import Path
 ROOMS = {
     "base": [],
     "tensor": ["base"],
-    "tokenizer": ["base"],
+    "jinja": ["base"],
+    "tokenizer": ["jinja"],
     "format": ["tensor"],
     "backend": ["tensor"],
     "cache": ["tensor"],

@@ -5,9 +5,9 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "base/utf8.h"
-#include "tokenizer/template_interpreter.h"
-#include "tokenizer/template_json.h"
-#include "tokenizer/template_parser.h"
+#include "jinja/interpreter.h"
+#include "jinja/json.h"
+#include "jinja/parser.h"
 
 namespace kvi {
 

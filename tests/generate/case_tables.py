@@ -1,6 +1,6 @@
-"""Writes lib/tokenizer/template_case.cc: upper, lower and title case of Unicode, from Python's own tables.
+"""Writes lib/jinja/case.cc: upper, lower and title case of Unicode, from Python's own tables.
 
-    python tests/generate/case_tables.py > lib/tokenizer/template_case.cc
+    python tests/generate/case_tables.py > lib/jinja/case.cc
 """
 
 import sys
@@ -13,7 +13,7 @@ HEADER = f"""// Upper, lower and title case of code points (Unicode {unicodedata
 #include <iterator>
 
 #include "base/utf8.h"
-#include "tokenizer/template_strings.h"
+#include "jinja/strings.h"
 
 namespace kvi::jinja {{
 namespace {{
