@@ -1,5 +1,5 @@
 // Chat templates as a whole: what Hugging Face's Jinja renders, marks, limits, errors.
-#include "tokenizer/chat_template.h"
+#include "jinja/chat_template.h"
 
 #include <gtest/gtest.h>
 

@@ -7,8 +7,8 @@
 #include <random>
 
 #include "base/error.h"
+#include "jinja/chat_template.h"
 #include "support/template_goldens.h"
-#include "tokenizer/chat_template.h"
 
 namespace kvi {
 namespace {

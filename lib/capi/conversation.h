@@ -4,8 +4,8 @@
 #include <cstddef>
 
 #include "engine/loaded_model.h"
+#include "jinja/chat_template.h"
 #include "kvinfer/kvinfer.h"
-#include "tokenizer/chat_template.h"
 
 namespace kvi::capi {
 

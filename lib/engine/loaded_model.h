@@ -13,9 +13,9 @@
 #include "backend/backend.h"
 #include "base/log.h"
 #include "format/model_file.h"
+#include "jinja/chat_template.h"
 #include "model/architecture.h"
 #include "model/weights.h"
-#include "tokenizer/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
 namespace kvi {

@@ -16,7 +16,7 @@
 #include "engine/request.h"
 #include "engine/scoring.h"
 #include "engine/sequence_state.h"
-#include "tokenizer/chat_template.h"
+#include "jinja/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
 namespace kvi {

@@ -11,7 +11,7 @@
 #include <string>
 #include <utility>
 
-#include "tokenizer/chat_template.h"
+#include "jinja/chat_template.h"
 
 namespace kvi::jinja {
 

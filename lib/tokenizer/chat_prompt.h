@@ -3,7 +3,7 @@
 
 #include <vector>
 
-#include "tokenizer/chat_template.h"
+#include "jinja/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
 namespace kvi {

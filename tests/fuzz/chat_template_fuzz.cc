@@ -3,7 +3,7 @@
 #include <string>
 
 #include "base/error.h"
-#include "tokenizer/chat_template.h"
+#include "jinja/chat_template.h"
 
 extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   kvi::TemplateLimits limits;

@@ -2,7 +2,7 @@
 // the models' makers published.
 #include <string_view>
 
-#include "tokenizer/chat_template.h"
+#include "jinja/chat_template.h"
 
 namespace kvi {
 namespace {
