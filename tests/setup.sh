@@ -8,7 +8,7 @@ packages=(g++ cmake ninja-build ccache pkg-config python3 python3-pip ca-certifi
   libcli11-dev libgtest-dev libpcre2-dev nlohmann-json3-dev)
 case "${1:-}" in
   build) ;;
-  test) packages+=(binutils clang-format clang-tidy abigail-tools shellcheck) ;;
+  test) packages+=(git binutils clang-format clang-tidy abigail-tools shellcheck) ;;
   fuzz) packages+=(clang libclang-rt-14-dev llvm) ;;
   *) echo "usage: tests/setup.sh build|test|fuzz" >&2; exit 2 ;;
 esac
@@ -29,7 +29,13 @@ if ((${#missing[@]} == 0)); then
 fi
 
 as_root=(env DEBIAN_FRONTEND=noninteractive)
-((EUID == 0)) || as_root=(sudo "${as_root[@]}")
+if ((EUID != 0)); then
+  if ! command -v sudo > /dev/null; then
+    echo "Not root, and there is no sudo: install these as root first: ${missing[*]}" >&2
+    exit 1
+  fi
+  as_root=(sudo "${as_root[@]}")
+fi
 echo "Installing with apt: ${missing[*]}"
 "${as_root[@]}" apt-get -q update
 "${as_root[@]}" apt-get -q install -y --no-install-recommends "${missing[@]}"

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """kvinfer and llama.cpp side by side: prefill and decode speed on the same files, in one alternated run.
 
-usage: compare_llama_cpp.py [--kvinfer build/release/bin/kvinfer] [--rounds 5] [--threads 2] [MODEL]...
+usage: compare_llama_cpp.py [--kvinfer build/release/bin/kvinfer] [--rounds 5] [--repeats 3] [--threads 2] [MODEL]...
 
 Each round measures every model with kvinfer, then with llama.cpp without and with flash attention, each
 in a process of its own, so that what disturbs the machine disturbs all. Best and median of the rounds are
