@@ -6,6 +6,7 @@
 #include <limits>
 
 #include "support/random_matrix.h"
+#include "support/same_bits.h"
 #include "support/seed.h"
 
 namespace kvi::cpu {
@@ -45,16 +46,6 @@ struct Outputs {
     }
   }
 };
-
-testing::AssertionResult same_bits(std::span<const float> a, std::span<const float> b) {
-  if (a.size() != b.size()) return testing::AssertionFailure() << a.size() << " and " << b.size();
-  for (size_t i = 0; i < a.size(); ++i) {
-    if (std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i])) {
-      return testing::AssertionFailure() << "at " << i << ": " << a[i] << " and " << b[i];
-    }
-  }
-  return testing::AssertionSuccess();
-}
 
 Outputs multiply(ThreadPool& pool, Isa isa, const Matrix& weight, const std::vector<float>& inputs,
                  int first_row, int num_rows, Precision precision) {

@@ -1,3 +1,4 @@
+// MemoryRange on Linux: address space reserved by mmap, made usable and given back in parts.
 #include <sys/mman.h>
 #include <unistd.h>
 

@@ -1,3 +1,4 @@
+// The metadata of a model file: typed values by key. The class is declared in model_file.h.
 #include "base/error.h"
 #include "base/text.h"
 #include "format/model_file.h"

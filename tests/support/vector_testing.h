@@ -3,7 +3,6 @@
 
 #include <gtest/gtest.h>
 
-#include <bit>
 #include <cstdint>
 #include <random>
 #include <span>
@@ -12,6 +11,7 @@
 
 #include "backend/cpu/isa.h"
 #include "backend/cpu/vector_ops.h"
+#include "support/same_bits.h"
 
 namespace kvi::cpu {
 
@@ -39,16 +39,6 @@ inline std::vector<float> random_values(int64_t count, std::mt19937_64& random,
   std::vector<float> values(static_cast<size_t>(count));
   for (float& value : values) value = normal(random);
   return values;
-}
-
-inline testing::AssertionResult same_bits(std::span<const float> a, std::span<const float> b) {
-  if (a.size() != b.size()) return testing::AssertionFailure() << a.size() << " and " << b.size();
-  for (size_t i = 0; i < a.size(); ++i) {
-    if (std::bit_cast<uint32_t>(a[i]) != std::bit_cast<uint32_t>(b[i])) {
-      return testing::AssertionFailure() << "at " << i << ": " << a[i] << " and " << b[i];
-    }
-  }
-  return testing::AssertionSuccess();
 }
 
 // What a kernel must not write: checked behind every output.

@@ -1,3 +1,4 @@
+// The elementwise kernels for AVX2 with FMA and F16C.
 #include "backend/cpu/simd_avx2.h"
 #include "backend/cpu/vector_kernels.h"
 

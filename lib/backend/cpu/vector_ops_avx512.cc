@@ -1,3 +1,4 @@
+// The elementwise kernels for AVX-512.
 #include "backend/cpu/simd_avx512.h"
 #include "backend/cpu/vector_kernels.h"
 

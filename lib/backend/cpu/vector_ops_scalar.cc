@@ -1,3 +1,4 @@
+// The elementwise kernels in plain C++: the reference.
 #include "backend/cpu/simd_scalar.h"
 #include "backend/cpu/vector_kernels.h"
 
