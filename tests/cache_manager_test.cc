@@ -103,6 +103,37 @@ TEST(CacheManagerTest, PagesOutsideTheWindowAreGivenBack) {
   EXPECT_EQ(cache.used_bytes(), 0u);
 }
 
+TEST(CacheManagerTest, WhatASequenceTakesAloneIsKnownToThePage) {
+  std::mt19937_64 random(test_seed());
+  for (int round = 0; round < 300; ++round) {
+    const auto pick = [&](int low, int high) {
+      return std::uniform_int_distribution(low, high)(random);
+    };
+    CacheManager cache = make_cache(
+        {{layout_of_bytes(4096), 0}, {layout_of_bytes(8192), pick(1, 100)}}, 1 << 20);
+    SequencePages sequence = cache.make_sequence();
+    for (int goals = 0, goal = 0; goals < 3; ++goals) {
+      goal += pick(1, 300);
+      const int chunk = pick(1, 100);
+      const uint64_t alone = cache.peak_bytes_alone(sequence, goal, chunk);
+      EXPECT_EQ(cache.bytes_to_reach_alone(sequence, goal, chunk),
+                alone - cache.held_bytes(sequence));
+      EXPECT_LE(cache.bytes_to_reach_alone(sequence, goal, chunk),
+                cache.bytes_to_reach(sequence, goal, chunk));
+      uint64_t most = 0;
+      while (sequence.num_tokens < goal) {
+        const int count = std::min(chunk, goal - sequence.num_tokens);
+        std::vector<PageCopy> copies;
+        ASSERT_TRUE(cache.reserve(sequence, count, copies));
+        most = std::max(most, cache.used_bytes());
+        cache.commit(sequence, count);
+      }
+      EXPECT_EQ(most, alone);
+    }
+    cache.release(sequence);
+  }
+}
+
 TEST(CacheManagerTest, TruncationBehindTheWindowStartsAnew) {
   CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(4096), 32}},
                                   1000 * 4096);

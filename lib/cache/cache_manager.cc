@@ -95,16 +95,20 @@ void CacheManager::commit(SequencePages& sequence, int count) {
 void CacheManager::slide_windows(SequencePages& sequence) {
   for (size_t g = 0; g < groups_.size(); ++g) {
     if (groups_[g].window == 0) continue;
-    // The last computed position's own window stays, so that it can be computed again.
-    const int first_position = std::max(0, sequence.num_tokens - groups_[g].window);
     int& first_held = sequence.first_held[g];
-    while ((first_held + 1) * page_len_ <= first_position) {
+    while (first_held < first_page(g, sequence.num_tokens)) {
       PageId& page = sequence.tables[g][first_held];
       drop_page(g, page);
       page = kNoPage;
       ++first_held;
     }
   }
+}
+
+// The last computed position's own window stays, so that it can be computed again.
+int CacheManager::first_page(int group, int num_tokens) const {
+  const int window = groups_[group].window;
+  return window == 0 ? 0 : std::max(0, num_tokens - window) / page_len_;
 }
 
 void CacheManager::truncate(SequencePages& sequence, int num_tokens) {
@@ -158,6 +162,31 @@ uint64_t CacheManager::bytes_to_reach(const SequencePages& sequence, int num_tok
              groups_[g].layout.page_bytes;
   }
   return bytes;
+}
+
+uint64_t CacheManager::bytes_to_reach_alone(const SequencePages& sequence, int num_tokens,
+                                            int chunk) const {
+  uint64_t bytes = peak_bytes_alone(sequence, num_tokens, chunk) - held_bytes(sequence);
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    bytes += tail_is_shared(sequence, g) * groups_[g].layout.page_bytes;
+  }
+  return bytes;
+}
+
+uint64_t CacheManager::peak_bytes_alone(const SequencePages& sequence, int num_tokens,
+                                        int chunk) const {
+  uint64_t peak = held_bytes(sequence);
+  for (int first = sequence.num_tokens; first < num_tokens; first += chunk) {
+    const int end_page = pages_for(std::min(num_tokens, first + chunk));
+    uint64_t bytes = 0;
+    for (size_t g = 0; g < groups_.size(); ++g) {
+      const int end = std::max(end_page, static_cast<int>(sequence.tables[g].size()));
+      bytes += static_cast<uint64_t>(end - std::max(sequence.first_held[g], first_page(g, first))) *
+               groups_[g].layout.page_bytes;
+    }
+    peak = std::max(peak, bytes);
+  }
+  return peak;
 }
 
 uint64_t CacheManager::held_bytes(const SequencePages& sequence) const {

@@ -46,8 +46,13 @@ class CacheManager {
   SequencePages fork(const SequencePages& sequence);
   void release(SequencePages& sequence);  // leaves it empty
 
-  // Bytes of further pages that computing up to num_tokens, at most chunk tokens at a time, takes at its peak.
+  // Bytes of further pages that computing up to num_tokens takes at its peak, in steps of at most chunk
+  // tokens, wherever they are cut.
   uint64_t bytes_to_reach(const SequencePages& sequence, int num_tokens, int chunk) const;
+  // The same in steps of just chunk tokens, as a sequence computes that is alone: not a page too much.
+  uint64_t bytes_to_reach_alone(const SequencePages& sequence, int num_tokens, int chunk) const;
+  // The most that the sequence then holds. What is above the budget fits at no time.
+  uint64_t peak_bytes_alone(const SequencePages& sequence, int num_tokens, int chunk) const;
 
   int page_len() const { return page_len_; }
   const std::vector<LayerGroup>& groups() const { return groups_; }
@@ -70,6 +75,8 @@ class CacheManager {
   bool make_resident(int group, PageId page);
   void drop_page(int group, PageId page);
   void slide_windows(SequencePages& sequence);
+  // The first page that is needed once num_tokens are computed.
+  int first_page(int group, int num_tokens) const;
   // Whether the page that holds the next position exists and is shared, so that it must be copied.
   bool tail_is_shared(const SequencePages& sequence, int group) const;
   int pages_for(int num_tokens) const { return (num_tokens + page_len_ - 1) / page_len_; }
