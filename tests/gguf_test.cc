@@ -286,6 +286,25 @@ TEST_F(GgufTest, NamesMustBeText) {
   EXPECT_ERROR(open(GgufWriter().add_tensor("\xff", DType::F32, {1})), CORRUPT, "\\xff");
 }
 
+TEST_F(GgufTest, NamesHoldNoControlCharacters) {
+  for (const std::string_view key : {std::string_view("llama\0.x", 8), std::string_view("a\nb"),
+                                     std::string_view("\x1b[2J"), std::string_view("\x7f")}) {
+    EXPECT_ERROR(open(valid().add_u32(key, 1)), CORRUPT, "holds a control character");
+    EXPECT_ERROR(open(valid().add_tensor(key, DType::F32, {1})), CORRUPT,
+                 "holds a control character");
+  }
+  EXPECT_ERROR(open(valid().add_u32(std::string_view("llama\0.x", 8), 1)), CORRUPT,
+               "'llama\\x00.x'");
+  EXPECT_EQ(open(valid().add_u32("größe", 1))->metadata().get_int("größe"), 1);
+}
+
+TEST_F(GgufTest, BytesAfterThePaddingOfTheLastTensorAreRefused) {
+  const std::string bytes = valid().bytes();
+  EXPECT_NO_THROW(open(bytes + std::string(32, '\0')));
+  EXPECT_ERROR(open(bytes + std::string(33, '\0')), CORRUPT, "33 bytes follow the last tensor");
+  EXPECT_ERROR(open(bytes + bytes), CORRUPT, "end of the file");
+}
+
 TEST_F(GgufTest, AlignmentsThatAreNoPowerOfTwoAreRefused) {
   for (uint32_t alignment : {0u, 3u, 24u, 0x80000000u}) {
     EXPECT_ERROR(open(valid().add_u32("general.alignment", alignment)), CORRUPT,

@@ -1,5 +1,6 @@
 #include "format/gguf.h"
 
+#include <algorithm>
 #include <unordered_map>
 
 #include "base/error.h"
@@ -45,6 +46,8 @@ enum class ValueType : uint32_t {
   i64 = 11,
   f64 = 12,
 };
+
+bool is_control(char c) { return static_cast<unsigned char>(c) < 0x20 || c == 0x7f; }
 
 bool is_power_of_two(uint64_t n) { return n != 0 && (n & (n - 1)) == 0; }
 
@@ -98,6 +101,11 @@ class GgufParser {
     if (name.empty() || !is_utf8(name)) {
       throw cursor_.error(Status::CORRUPT,
                           concat(part, " ", quoted(name), " is empty or not UTF-8"));
+    }
+    // Printed, such a name would not be the name that look-ups find.
+    if (std::any_of(name.begin(), name.end(), is_control)) {
+      throw cursor_.error(Status::CORRUPT,
+                          concat(part, " ", quoted(name), " holds a control character"));
     }
     return name;
   }
@@ -304,6 +312,19 @@ class GgufParser {
       extents.push_back({tensor.name, offset, offset + tensor.size_bytes});
     }
     sort_and_check_overlap(extents, file_.path());
+    refuse_trailing_bytes(extents.back().end);
+  }
+
+  // Writers end the file with the last tensor or with its padding. More means two files in one, or a
+  // header that lost tensors.
+  void refuse_trailing_bytes(uint64_t end) {
+    if (file_.size() - end <= alignment_) return;
+    cursor_.set_subject("end of the file");
+    throw cursor_
+        .error(Status::CORRUPT,
+               concat(file_.size() - end, " bytes follow the last tensor; at most ", alignment_,
+                      " of padding are expected"))
+        .amounts(end + alignment_, file_.size());
   }
 
   const File& file_;
