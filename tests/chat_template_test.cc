@@ -383,6 +383,8 @@ TEST(ChatTemplateErrors, RenderingNamesLineAndCause) {
   EXPECT_EQ(failure.status, Status::INVALID_ARGUMENT);
   EXPECT_NE(failure.message.find("line 2"), std::string::npos) << failure.message;
   EXPECT_NE(failure.message.find("'nothing'"), std::string::npos) << failure.message;
+  failure = failure_of("{{ raise_exception('nope é 日本 \\x1b') }}");
+  EXPECT_NE(failure.message.find("'nope é 日本 \\x1b'"), std::string::npos) << failure.message;
   failure = failure_of("{{ raise_exception('Roles must alternate') }}");
   EXPECT_EQ(failure.status, Status::INVALID_ARGUMENT);
   EXPECT_NE(failure.message.find("Roles must alternate"), std::string::npos) << failure.message;

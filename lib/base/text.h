@@ -24,8 +24,9 @@ std::string concat(const Parts&... parts) {
 
 std::string format_bytes(uint64_t bytes);  // "1.50 GiB"
 
-// Quotes text from a file or a user for a message: printable ASCII kept, the rest escaped,
-// cut after max_len bytes. A hostile name can neither flood nor garble a log.
+// Quotes text from a file or a user for a message: printable UTF-8 kept, control characters and what
+// is ill-formed escaped, cut after at most max_len bytes. A hostile name can neither flood nor garble
+// a log.
 std::string quoted(std::string_view text, size_t max_len = 80);
 
 }  // namespace kvi
