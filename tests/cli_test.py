@@ -77,6 +77,17 @@ class Forms(unittest.TestCase):
             self.assertEqual(len(place["top"]), 2)
             self.assertEqual(place["top"][0]["logprob"], place["logprob"])
 
+    def test_a_budget_has_a_unit_and_a_fraction(self):
+        options = ("run", "-m", model(), "-p", "once", "-n", "2")
+        for size in ("1.5GiB", "0.5g", "512 mb", "65536", "65536B"):
+            self.assertEqual(run(*options, "--kv-budget", size).stderr, b"")
+
+    def test_more_than_the_models_context_is_warned_of(self):
+        for command in (("run", "-p", "once", "-n", "2", "--max-model-len"), ("plan", "--max-model-len")):
+            self.assertEqual(run(*command, "256", "-m", model()).stderr, b"")
+            self.assertIn(b"warning: --max-model-len 257 is above", run(*command, "257", "-m", model()).stderr)
+        self.assertIn(b"warning: --ctx 257", run("ppl", "-m", model(), "--ctx", "257", stdin=b"a b c").stderr)
+
     def test_chat_answers_each_line(self):
         with tempfile.TemporaryDirectory() as folder:
             shutil.copytree(model("llama"), folder, dirs_exist_ok=True)
@@ -147,27 +158,44 @@ class Failures(unittest.TestCase):
 
     def test_a_wrong_command_line_is_2(self):
         self.fails(2, "--help")
-        self.fails(2, "--help", "fly")
+        self.fails(2, "a command is missing; the commands are run, chat, inspect")
+        self.fails(2, "there is no command fly; the commands are run, chat, inspect", "fly", "-m", model())
         self.fails(2, "--model", "run", "-p", "x")
         self.fails(2, "--help", "run", "-m", model(), "-p", "x", "-n", "many")
         self.fails(2, "--help", "run", "-m", model(), "-p", "x", "-n", "-1")
 
+    def test_an_option_without_effect_is_refused(self):
+        for command, *option in (("ppl", "--max-model-len", "64"), ("plan", "--kv-budget", "1MiB"),
+                                 ("inspect", "-t", "1"), ("tokenize", "-t", "1"), ("score", "--logprobs", "1")):
+            self.fails(2, option[0], command, "-m", model(), *option)
+            self.assertNotIn(option[0], run(command, "--help").stdout.decode())
+        self.fails(2, "--json", "run", "-m", model(), "-p", "x", "--logprobs", "1")
+
     def test_a_bad_value_is_2_and_named(self):
-        for option, value, word in (("--temp", "-1", "temperature"), ("--temp", "nan", "temperature"),
-                                    ("--top-p", "0", "top_p"), ("--min-p", "2", "min_p"),
-                                    ("--repeat-penalty", "0", "repetition_penalty"), ("--page-len", "17", "page_len"),
-                                    ("--threads", "0", "num_threads"), ("--logprobs", "65", "top_logprobs")):
-            self.fails(2, word, "run", "-m", model(), "-p", "x", option, value)
+        for option, value in (("--temp", "-1"), ("--temp", "nan"), ("--top-p", "0"), ("--min-p", "2"),
+                              ("--repeat-penalty", "0"), ("--page-len", "17"), ("--threads", "0"),
+                              ("--logprobs", "65"), ("--seed", "-1"), ("--max-model-len", "4000000000"),
+                              ("--kv-budget", "-1"), ("--kv-budget", "0"), ("--kv-budget", "nan"),
+                              ("--kv-budget", "1XiB"), ("--kv-budget", "1e30")):
+            self.fails(2, option, "run", "-m", model(), "-p", "x", "--json", option, value)
         self.fails(2, "INVALID_ARGUMENT", "run", "-m", model(), "-p", "")
         self.fails(2, "INVALID_ARGUMENT", "tokenize", "-m", model(), stdin=b"ab\xff")
         self.fails(2, "line 2", "tokenize", "-m", model(), "--lines", stdin=b"\nab\xff\n", stdout=b"\n")
         self.fails(2, "line 1", "score", "-m", model(), "--json", stdin=b"nonsense\n")
-        self.fails(2, "line 1", "score", "-m", model(), "--json", stdin=b'{"tokens":[1,99999]}\n')
+        for value in ("1.5", "true", '"1"', "null", "-1", "99999", "3000000000", "4294967298", "1e400"):
+            line = b'\n{"tokens":[1,%s]}\n' % value.encode()
+            self.fails(2, "line 2", "score", "-m", model(), "--json", stdin=line)
+            if value != "1e400":  # the parser's own limit: no such number
+                self.fails(2, value, "score", "-m", model(), "--json", stdin=line)
+        for line in (b'{"tokens":1}', b'{"tokens":"ab"}', b'{"tokens":{"a":1}}', b'[1,2]'):
+            self.fails(2, "line 1", "score", "-m", model(), "--json", stdin=line)
         self.fails(2, "--ctx", "ppl", "-m", model(), "--ctx", "1", stdin=b"a b c")
 
     def test_a_missing_or_broken_file_is_3(self):
         self.fails(3, "NOT_FOUND", "inspect", "-m", "/no/such/model.gguf")
-        self.fails(3, "/no/such/prompt", "run", "-m", model(), "-f", "/no/such/prompt")
+        for command in ("run", "tokenize", "score", "ppl"):
+            for file, reason in (("/no/such/file", "No such file or directory"), ("/", "Is a directory")):
+                self.fails(3, f"cannot read the file {file}: {reason}", command, "-m", model(), "-f", file)
         with tempfile.NamedTemporaryFile(suffix=".gguf") as file:
             file.write(Path(model()).read_bytes()[:1000])
             file.flush()
@@ -176,7 +204,18 @@ class Failures(unittest.TestCase):
 
     def test_exhaustion_is_4(self):
         self.fails(4, "CONTEXT_FULL", "run", "-m", model(), "-p", "x" * 5000)
-        self.fails(4, "EXHAUSTED", "run", "-m", model(), "-p", "x", "--kv-budget", "1")
+        self.fails(4, "raise --kv-budget", "run", "-m", model(), "-p", "x", "--kv-budget", "1")
+
+    def test_text_before_an_exhaustion_is_kept(self):
+        options = ("run", "-m", model(), "-p", "once upon", "-n", "100", "--temp", "0", "--ignore-eos",
+                   "--kv-budget", "8KiB")
+        done = run(*options, "--json", "--logprobs", "0", expect=4)
+        self.assertIn(b"raise --kv-budget", done.stderr)
+        made = json.loads(done.stdout)
+        self.assertEqual(made["finish_reason"], "error")
+        self.assertGreater(len(made["tokens"]), 0)
+        self.assertEqual(len(made["logprobs"]), len(made["tokens"]))
+        self.fails(4, "EXHAUSTED", *options, stdout=made["text"].encode() + b"\n")
 
     def test_unwritable_output_is_1(self):
         with open("/dev/full", "wb") as full:
@@ -210,6 +249,7 @@ class Terminal(unittest.TestCase):
                 status = Path(f"/proc/{process.pid}/status").read_text()
                 if "\nThreads:\t1\n" not in status:  # the one that receives signals has started
                     process.send_signal(signal.SIGINT)
+                    process.wait()  # before communicate() ends its stdin
                     break
                 time.sleep(0.01)
             output, _ = process.communicate()

@@ -1,10 +1,13 @@
 #include "arguments.h"
 
 #include <algorithm>
-#include <fstream>
+#include <cerrno>
+#include <cmath>
+#include <cstdlib>
+#include <filesystem>
 #include <iostream>
-#include <iterator>
-#include <utility>
+#include <sstream>
+#include <system_error>
 
 #include "interrupt.h"
 #include "output.h"
@@ -21,15 +24,50 @@ CLI::Option* add_setting(CLI::App& command, kvinfer::GenerateOptions& options, c
       name, [&options, set](const T& value) { (options.*set)(value); }, help);
 }
 
-std::string read_all(std::istream& in) { return {std::istreambuf_iterator<char>(in), {}}; }
+std::string read_all(std::istream& in, const std::string& path) {
+  std::ostringstream content;
+  if (in.peek() != std::istream::traits_type::eof()) content << in.rdbuf();
+  if (content.fail()) in.setstate(std::ios::badbit);
+  check_read(in, path);
+  return content.str();
+}
+
+// A number of bytes, as 4096, 512MiB or 1.5GiB; a unit is a power of 1024 however it is written.
+uint64_t parse_size(const std::string& text) {
+  const std::string units = "bkmgt";
+  char* end = nullptr;
+  const double number = std::strtod(text.c_str(), &end);
+  std::string unit = CLI::detail::to_lower(CLI::detail::trim_copy(end));
+  const size_t power = unit.empty() ? 0 : units.find(unit[0]);
+  const std::string rest = unit.empty() ? "" : unit.substr(1);
+  const double bytes = number * std::pow(1024.0, static_cast<double>(power));
+  const bool is_unit = power != units.npos && (rest.empty() || rest == "b" || rest == "ib");
+  if (end == text.c_str() || !is_unit || !(bytes >= 1 && bytes < 1e18)) {
+    throw CLI::ValidationError("--kv-budget",
+                               "'" + text + "' is no size, as 4096, 512MiB or 1.5GiB");
+  }
+  return static_cast<uint64_t>(bytes);
+}
+
+// For unsigned options: the parser would wrap negative numbers.
+std::string reject_negative(const std::string& value) {
+  return value.find('-') == value.npos ? "" : value + " is negative";
+}
 
 }  // namespace
 
 void ModelArguments::add_to(CLI::App& command) {
-  command.add_option("-m,--model", path, "GGUF file, .safetensors file, or a folder of one")
+  command
+      .add_option(
+          "-m,--model", path,
+          "A .gguf file, a folder with one .gguf file, or a folder with .safetensors files, "
+          "config.json and tokenizer.json")
       ->required();
-  command.add_option("-t,--threads", threads, "Threads (default: the physical cores granted)");
   command.add_flag("--json", json, "Write JSON");
+}
+
+void ModelArguments::add_threads_to(CLI::App& command) {
+  command.add_option("-t,--threads", threads, "Threads (default: the physical cores granted)");
 }
 
 kvinfer::Model ModelArguments::open() const {
@@ -49,15 +87,32 @@ kvinfer::Model ModelArguments::open_metadata() const {
 }
 
 void EngineArguments::add_to(CLI::App& command) {
+  add_model_len_to(command);
+  add_budget_to(command);
+  add_computing_to(command);
+}
+
+void EngineArguments::add_model_len_to(CLI::App& command) {
   command.add_option("--max-model-len", max_model_len,
                      "Most tokens of one sequence (default: the model's context)");
-  command.add_option("--kv-budget", kv_budget_bytes, "Bytes that KV pages may take, as 2GiB")
-      ->transform(CLI::AsSizeValue(false));
+}
+
+void EngineArguments::add_budget_to(CLI::App& command) {
+  command
+      .add_option_function<std::string>(
+          "--kv-budget", [this](const std::string& size) { kv_budget_bytes = parse_size(size); },
+          "Bytes that KV pages may take, as 1.5GiB")
+      ->type_name("SIZE");
+}
+
+void EngineArguments::add_computing_to(CLI::App& command) {
   command.add_option("--page-len", page_len, "Tokens of a KV page (default: 16)");
   command.add_flag("--exact", exact, "Keep activations in f32: exact, and slower");
 }
 
-kvinfer::EngineOptions EngineArguments::options(const ModelArguments& model) const {
+kvinfer::EngineOptions EngineArguments::options(const ModelArguments& model,
+                                                const kvinfer::Model& opened) const {
+  if (max_model_len) check_context(opened, "--max-model-len", *max_model_len);
   kvinfer::EngineOptions options;
   if (model.threads) options.num_threads(*model.threads);
   if (max_model_len) options.max_model_len(*max_model_len);
@@ -65,6 +120,13 @@ kvinfer::EngineOptions EngineArguments::options(const ModelArguments& model) con
   if (kv_budget_bytes) options.kv_budget_bytes(*kv_budget_bytes);
   if (exact) options.exact();
   return options;
+}
+
+void check_context(const kvinfer::Model& opened, const std::string& option, uint32_t value) {
+  const uint32_t context_len = opened.info().context_len;
+  if (context_len == 0 || value <= context_len) return;
+  print_warning(option + " " + std::to_string(value) + " is above the model's context of " +
+                std::to_string(context_len) + " tokens: what it says past that may be poor");
 }
 
 void fit_budget(const kvinfer::Model& model, kvinfer::EngineOptions& options) {
@@ -86,7 +148,8 @@ void SamplingArguments::add_to(CLI::App& command) {
               "Keep tokens of at least this part of the best one's probability; 0 is off "
               "(default: 0.05)");
   add_setting(command, options, "--seed", &Options::seed,
-              "Same seed and tokens give the same text (default: 0)");
+              "Same seed and tokens give the same text (default: 0)")
+      ->check(reject_negative);
   add_setting(command, options, "--repeat-penalty", &Options::repetition_penalty,
               "Divides the logits of tokens that were there; 1 is off (default: 1)");
   add_setting(command, options, "--presence-penalty", &Options::presence_penalty,
@@ -103,13 +166,15 @@ void SamplingArguments::add_to(CLI::App& command) {
       ->allow_extra_args(false);
   command.add_flag_callback(
       "--ignore-eos", [this] { options.ignore_eos(); }, "Go on after an end-of-text token");
-  command.add_option_function<int32_t>(
-      "--logprobs",
-      [this](const int32_t& count) {
-        logprobs = count;
-        options.top_logprobs(count);
-      },
-      "With --json: log-probabilities, and those of the n most probable tokens");
+  command
+      .add_option_function<int32_t>(
+          "--logprobs",
+          [this](const int32_t& count) {
+            logprobs = count;
+            options.top_logprobs(count);
+          },
+          "With --json: log-probabilities, and those of the n most probable tokens")
+      ->needs(command.get_option("--json"));
 }
 
 void InputArguments::add_to(CLI::App& command) {
@@ -127,12 +192,25 @@ std::string InputArguments::read() const {
   if (file.empty() || file == "-") {
     if (file.empty() && stdin_is_terminal())
       std::cerr << "Reading from the terminal; end with Ctrl-D.\n";
-    return read_all(std::cin);
+    return read_all(std::cin, "stdin");
   }
-  std::ifstream in(file, std::ios::binary);
-  std::string content = read_all(in);
-  if (!in) throw Failure(ExitCode::file, "cannot read the file " + file);
-  return content;
+  std::ifstream in = open_file(file);
+  return read_all(in, file);
+}
+
+std::ifstream open_file(const std::string& path) {
+  errno = 0;
+  std::ifstream in(path, std::ios::binary);
+  std::error_code reason(errno, std::generic_category());
+  if (in) {
+    if (!std::filesystem::is_directory(path)) return in;
+    reason = std::make_error_code(std::errc::is_a_directory);
+  }
+  throw Failure(ExitCode::file, "cannot read the file " + path + ": " + reason.message());
+}
+
+void check_read(const std::istream& in, const std::string& path) {
+  if (in.bad()) throw Failure(ExitCode::file, "cannot read " + path);
 }
 
 }  // namespace cli

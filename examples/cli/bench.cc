@@ -41,7 +41,7 @@ struct Bench {
     if (gen_len < 2) throw Failure(ExitCode::usage, "--gen-len must be at least 2");
     const uint32_t most = *std::max_element(sequences.begin(), sequences.end());
     const kvinfer::Model opened = model.open();
-    kvinfer::EngineOptions options = engine.options(model).max_sequences(most);
+    kvinfer::EngineOptions options = engine.options(model, opened).max_sequences(most);
     if (!engine.max_model_len) options.max_model_len(prompt_len + 1 + gen_len);
     if (!engine.kv_budget_bytes) fit_budget(opened, options);
     const auto running = kvinfer::Engine::create(opened, options);
@@ -138,6 +138,7 @@ void add_bench(CLI::App& app) {
   auto bench = std::make_shared<Bench>();
   CLI::App& command = *app.add_subcommand("bench", "Measure tokens per second");
   bench->model.add_to(command);
+  bench->model.add_threads_to(command);
   command.add_option("--prompt-len", bench->prompt_len, "Tokens of a prompt (default: 512)");
   command.add_option("--gen-len", bench->gen_len, "Tokens to generate (default: 128)");
   command.add_option("--sequences", bench->sequences, "Sequences at once, as 1,4 (default: 1)")

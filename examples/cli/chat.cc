@@ -18,7 +18,8 @@ struct Chat {
 
   void operator()() const {
     const kvinfer::Model opened = model.open();
-    const auto running = kvinfer::Engine::create(opened, engine.options(model).max_sequences(1));
+    const auto running = kvinfer::Engine::create(opened,
+                                                 engine.options(model, opened).max_sequences(1));
     kvinfer::Session session = running.session();
     std::vector<kvinfer::Message> messages;
     if (!system.empty()) messages.push_back({"system", system});
@@ -34,10 +35,11 @@ struct Chat {
         messages.push_back({"assistant", answer(opened, session, messages)});
       } catch (const kvinfer::Error& error) {
         if (!interactive) throw;
-        print_error(error.status_name(), error.message());  // the conversation goes on without it
+        print_error(error.status_name(), message_of(error));  // the conversation goes on without it
         messages.pop_back();
       }
     }
+    check_read(std::cin, "stdin");
     if (interactive) std::cerr << "\n";
     finish_output();
   }
@@ -45,14 +47,9 @@ struct Chat {
   std::string answer(const kvinfer::Model& opened, kvinfer::Session& session,
                      const std::vector<kvinfer::Message>& messages) const {
     session.set_messages(messages);
-    Generated made = generate(opened, session, sampling.options, sampling.logprobs,
-                              model.json ? TextOutput::kept : TextOutput::shown);
-    if (model.json) {
-      print_json(made.json);
-    } else {
-      std::cout << "\n";
-    }
-    finish_output();
+    const TextOutput output = model.json ? TextOutput::kept : TextOutput::shown;
+    Generated made = generate(opened, session, sampling.options, sampling.logprobs, output);
+    finish(made, output);
     if (made.finish == kvinfer::Finish::cancelled && !stdin_is_terminal()) {
       throw Failure(ExitCode::interrupted, "interrupted");
     }
@@ -66,6 +63,7 @@ void add_chat(CLI::App& app) {
   auto chat = std::make_shared<Chat>();
   CLI::App& command = *app.add_subcommand("chat", "Converse: each line of stdin is a turn");
   chat->model.add_to(command);
+  chat->model.add_threads_to(command);
   command.add_option("--system", chat->system, "The system message");
   chat->sampling.add_to(command);
   chat->engine.add_to(command);

@@ -19,6 +19,17 @@ std::string version() {
          "." + std::to_string(version & 0xff);
 }
 
+std::string unknown_command(const CLI::App& app) {
+  const std::vector<std::string> rest = app.remaining();
+  std::string text = rest.empty() ? "a command is missing" : "there is no command " + rest[0];
+  const char* separator = "; the commands are ";
+  for (const CLI::App* command : app.get_subcommands({})) {
+    text += separator + command->get_name();
+    separator = ", ";
+  }
+  return text;
+}
+
 cli::ExitCode run(int argc, char** argv) {
   CLI::App app("Large language models in your own process: the command line of libkvinfer");
   app.set_version_flag("--version", version());
@@ -33,7 +44,7 @@ cli::ExitCode run(int argc, char** argv) {
   } catch (const CLI::Success& success) {  // help and version
     app.exit(success);
   } catch (const CLI::ParseError& error) {
-    cli::print_error("", error.what());
+    cli::print_error("", app.get_subcommands().empty() ? unknown_command(app) : error.what());
     std::cerr << "Try kvinfer --help, or kvinfer COMMAND --help.\n";
     return cli::ExitCode::usage;
   }
@@ -49,7 +60,7 @@ int main(int argc, char** argv) {
   try {
     code = run(argc, argv);
   } catch (const kvinfer::Error& error) {
-    cli::print_error(error.status_name(), error.message());
+    cli::print_error(error.status_name(), cli::message_of(error));
     code = cli::exit_code(error);
   } catch (const cli::Failure& failure) {
     cli::print_error("", failure.what());

@@ -4,6 +4,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <cstring>
 #include <iostream>
 #include <utility>
 
@@ -19,7 +20,46 @@ bool stderr_has_color() {
   return stderr_is_terminal() && (no_color == nullptr || *no_color == '\0');
 }
 
+struct Naming {
+  const char* library;
+  const char* option;
+};
+
+constexpr Naming kNamings[] = {{"frequency_penalty", "--frequency-penalty"},
+                               {"kv_budget_bytes", "--kv-budget"},
+                               {"max_model_len", "--max-model-len"},
+                               {"max_sequences", "--sequences"},
+                               {"max_tokens", "--max-tokens"},
+                               {"min_p", "--min-p"},
+                               {"num_threads", "--threads"},
+                               {"page_len", "--page-len"},
+                               {"presence_penalty", "--presence-penalty"},
+                               {"repetition_penalty", "--repeat-penalty"},
+                               {"temperature", "--temp"},
+                               {"top_logprobs", "--logprobs"},
+                               {"top_p", "--top-p"},
+                               {", or KVI_AUTO", ""}};
+
+// Whether a name ends at this place of a text: what goes on is another name, or a path.
+bool ends_name(const std::string& text, size_t place) {
+  return place >= text.size() || std::strchr(" ,;:", text[place]) != nullptr;
+}
+
 }  // namespace
+
+std::string message_of(const kvinfer::Error& error) {
+  std::string text = error.message();
+  for (const Naming& naming : kNamings) {
+    const size_t size = std::strlen(naming.library);
+    size_t place = 0;
+    while ((place = text.find(naming.library, place)) != text.npos) {
+      const bool starts = place == 0 || text[place - 1] == ' ' || naming.library[0] == ',';
+      if (starts && ends_name(text, place + size)) text.replace(place, size, naming.option);
+      ++place;
+    }
+  }
+  return text;
+}
 
 ExitCode exit_code(const kvinfer::Error& error) {
   using kvinfer::Status;
@@ -47,6 +87,10 @@ void print_error(const std::string& name, const std::string& message) {
   const char* red = stderr_has_color() ? "\033[31m" : "";
   const char* plain = stderr_has_color() ? "\033[0m" : "";
   std::cerr << "kvinfer: " << red << name << (name.empty() ? "" : ": ") << plain << message << "\n";
+}
+
+void print_warning(const std::string& message) {
+  std::cerr << "kvinfer: warning: " << message << "\n";
 }
 
 void finish_output() {

@@ -32,11 +32,14 @@ class Failure : public std::runtime_error {
 };
 
 ExitCode exit_code(const kvinfer::Error& error);
+// What the library says, with this program's names of the options.
+std::string message_of(const kvinfer::Error& error);
 
 bool stdin_is_terminal();
 void print_json(const Json& json);  // one line on stdout
 // "kvinfer: CORRUPT: ..." on stderr; name may be empty.
 void print_error(const std::string& name, const std::string& message);
+void print_warning(const std::string& message);
 // Flushes stdout; throws Failure where it could not be written.
 void finish_output();
 

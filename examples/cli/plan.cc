@@ -16,7 +16,7 @@ struct Plan {
 
   void operator()() const {
     const kvinfer::Model opened = model.open_metadata();
-    const kvi_plan plan = opened.plan(engine.options(model).max_sequences(sequences));
+    const kvi_plan plan = opened.plan(engine.options(model, opened).max_sequences(sequences));
     if (model.json) {
       print_json({{"weights_bytes", plan.weights_bytes},
                   {"kv_bytes_per_token", plan.kv_bytes_per_token},
@@ -44,8 +44,10 @@ void add_plan(CLI::App& app) {
   auto plan = std::make_shared<Plan>();
   CLI::App& command = *app.add_subcommand("plan", "State the memory that a model would take");
   plan->model.add_to(command);
+  plan->model.add_threads_to(command);
   command.add_option("--sequences", plan->sequences, "Sequences that run at once (default: 1)");
-  plan->engine.add_to(command);
+  plan->engine.add_model_len_to(command);
+  plan->engine.add_computing_to(command);
   command.callback([plan] { (*plan)(); });
 }
 

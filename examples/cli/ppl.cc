@@ -12,6 +12,8 @@
 namespace cli {
 namespace {
 
+constexpr int kMostTokens = 1 << 24;  // of a sequence, to the library
+
 struct Ppl {
   ModelArguments model;
   EngineArguments engine;
@@ -19,13 +21,14 @@ struct Ppl {
   uint32_t ctx = 512;
 
   void operator()() const {
-    if (ctx < 2) throw Failure(ExitCode::usage, "--ctx must be at least 2");
     const std::string text = input.read();
     const kvinfer::Model opened = model.open();
     const std::vector<int32_t> tokens = opened.tokenize(text);
+    check_context(opened, "--ctx", ctx);
     if (tokens.size() < 2) throw Failure(ExitCode::usage, "the text has fewer than two tokens");
 
-    kvinfer::EngineOptions options = engine.options(model).max_sequences(1).max_model_len(ctx);
+    kvinfer::EngineOptions options =
+        engine.options(model, opened).max_sequences(1).max_model_len(ctx);
     if (!engine.kv_budget_bytes) fit_budget(opened, options);
     const auto running = kvinfer::Engine::create(opened, options);
 
@@ -59,11 +62,18 @@ struct Ppl {
 
 void add_ppl(CLI::App& app) {
   auto ppl = std::make_shared<Ppl>();
-  CLI::App& command = *app.add_subcommand("ppl", "Measure the perplexity of a text");
+  CLI::App& command = *app.add_subcommand(
+      "ppl",
+      "Measure the perplexity of a text, in consecutive windows. The first token of each is not "
+      "scored. Only the first window begins with BOS, so where a model relies on it, as Gemma "
+      "does, a small --ctx gives a much higher perplexity");
   ppl->model.add_to(command);
+  ppl->model.add_threads_to(command);
   ppl->input.add_file_to(command);
-  command.add_option("--ctx", ppl->ctx, "Tokens of a window (default: 512)");
-  ppl->engine.add_to(command);
+  command.add_option("--ctx", ppl->ctx, "Tokens of a window (default: 512)")
+      ->check(CLI::Range(2, kMostTokens));
+  ppl->engine.add_budget_to(command);
+  ppl->engine.add_computing_to(command);
   command.callback([ppl] { (*ppl)(); });
 }
 

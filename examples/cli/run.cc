@@ -21,7 +21,8 @@ struct Run {
   void operator()() const {
     const std::string prompt = input.read();
     const kvinfer::Model opened = model.open();
-    const auto running = kvinfer::Engine::create(opened, engine.options(model).max_sequences(1));
+    const auto running = kvinfer::Engine::create(opened,
+                                                 engine.options(model, opened).max_sequences(1));
     kvinfer::Session session = running.session();
     if (chat) {
       std::vector<kvinfer::Message> messages;
@@ -31,14 +32,9 @@ struct Run {
     } else {
       session.append(prompt);
     }
-    const Generated made = generate(opened, session, sampling.options, sampling.logprobs,
-                                    model.json ? TextOutput::kept : TextOutput::shown);
-    if (model.json) {
-      print_json(made.json);
-    } else {
-      std::cout << "\n";
-    }
-    finish_output();
+    const TextOutput output = model.json ? TextOutput::kept : TextOutput::shown;
+    const Generated made = generate(opened, session, sampling.options, sampling.logprobs, output);
+    finish(made, output);
     if (made.finish == kvinfer::Finish::cancelled) {
       throw Failure(ExitCode::interrupted, "interrupted");
     }
@@ -51,6 +47,7 @@ void add_run(CLI::App& app) {
   auto run = std::make_shared<Run>();
   CLI::App& command = *app.add_subcommand("run", "Generate text after a prompt");
   run->model.add_to(command);
+  run->model.add_threads_to(command);
   run->input.add_to(command);
   CLI::Option* chat = command.add_flag("--chat", run->chat,
                                        "The prompt is a user's message: apply the chat template");

@@ -1,6 +1,6 @@
 // kvinfer score: what a model thinks of given tokens, teacher-forced.
-#include <fstream>
 #include <iostream>
+#include <limits>
 #include <memory>
 #include <numeric>
 
@@ -19,13 +19,10 @@ struct Score {
 
   void operator()() const {
     std::ifstream opened_file;
-    if (file != "-") {
-      opened_file.open(file);
-      if (!opened_file) throw Failure(ExitCode::file, "cannot read the file " + file);
-    }
+    if (file != "-") opened_file = open_file(file);
     std::istream& in = file == "-" ? std::cin : opened_file;
     const kvinfer::Model opened = model.open();
-    kvinfer::EngineOptions options = engine.options(model).max_sequences(1);
+    kvinfer::EngineOptions options = engine.options(model, opened).max_sequences(1);
     if (!engine.kv_budget_bytes) fit_budget(opened, options);
     const auto running = kvinfer::Engine::create(opened, options);
 
@@ -35,6 +32,7 @@ struct Score {
       if (line.find_first_not_of(" \t\r") == line.npos) continue;
       print(score(running, line, number));
     }
+    check_read(in, file == "-" ? "stdin" : file);
     finish_output();
   }
 
@@ -43,7 +41,10 @@ struct Score {
     const std::string place = "line " + std::to_string(number) + ": ";
     std::vector<int32_t> tokens;
     try {
-      tokens = Json::parse(line).at("tokens").get<std::vector<int32_t>>();
+      const Json request = Json::parse(line);
+      for (const Json& id : request.at("tokens").get_ref<const Json::array_t&>()) {
+        tokens.push_back(token_id(id, place));
+      }
     } catch (const Json::exception& error) {
       throw Failure(ExitCode::usage, place + "expected {\"tokens\": [ids]}, but: " + error.what());
     }
@@ -51,8 +52,17 @@ struct Score {
       return running.score(tokens);
     } catch (const kvinfer::Error& error) {
       throw Failure(exit_code(error),
-                    std::string(error.status_name()) + ": " + place + error.message());
+                    std::string(error.status_name()) + ": " + place + message_of(error));
     }
+  }
+
+  // The library says which ids the vocabulary has; here is that they are ids at all.
+  static int32_t token_id(const Json& id, const std::string& place) {
+    constexpr int32_t kLargest = std::numeric_limits<int32_t>::max();
+    // Integers of JSON are signed where they are negative.
+    if (id.is_number_unsigned() && id.get<uint64_t>() <= kLargest) return id.get<int32_t>();
+    throw Failure(ExitCode::usage, place + id.dump() + " is no token id: an integer from 0 to " +
+                                       std::to_string(kLargest));
   }
 
   void print(const kvinfer::Scores& scores) const {
@@ -73,6 +83,7 @@ void add_score(CLI::App& app) {
   CLI::App& command = *app.add_subcommand(
       "score", "Score given tokens: JSON lines {\"tokens\": [ids]} in, one answer a line");
   score->model.add_to(command);
+  score->model.add_threads_to(command);
   command.add_option("-f,--file", score->file, "Read from a file (default: stdin)");
   score->engine.add_to(command);
   command.callback([score] { (*score)(); });

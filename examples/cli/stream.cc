@@ -62,14 +62,29 @@ Generated generate(const kvinfer::Model& model, kvinfer::Session& session,
   kvinfer::Stream stream = session.generate(options);
   Interrupt::Scope interrupt([&] { stream.cancel(); });
   show_prefill(session, stream);
-  for (const kvinfer::Chunk& chunk : stream) {
-    if (output == TextOutput::shown) std::cout << chunk.text() << std::flush;
+  std::optional<kvinfer::Error> failed;
+  try {
+    for (const kvinfer::Chunk& chunk : stream) {
+      if (output == TextOutput::shown) std::cout << chunk.text() << std::flush;
+    }
+  } catch (const kvinfer::Error& error) {
+    failed = error;
   }
-  Generated result{stream.finish(), stream.text(), report(stream)};
+  Generated result{stream.finish(), stream.text(), report(stream), std::move(failed)};
   if (logprobs && *logprobs >= 0) {
     result.json["logprobs"] = logprobs_json(model, stream, *logprobs);
   }
   return result;
+}
+
+void finish(const Generated& made, TextOutput output) {
+  if (output == TextOutput::kept) {
+    print_json(made.json);
+  } else if (!made.error || !made.text.empty()) {
+    std::cout << "\n";
+  }
+  finish_output();
+  if (made.error) throw *made.error;
 }
 
 }  // namespace cli

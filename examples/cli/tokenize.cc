@@ -37,7 +37,7 @@ struct Tokenize {
       print(opened, line);
     } catch (const kvinfer::Error& error) {
       throw Failure(exit_code(error), std::string(error.status_name()) + ": line " +
-                                          std::to_string(number) + ": " + error.message());
+                                          std::to_string(number) + ": " + message_of(error));
     }
   }
 
