@@ -13,7 +13,10 @@ static int32_t on_text(void* user,
 }
 
 int main(int argc, char** argv) {
-  if (argc < 2) return 2;
+  if (argc < 2) {
+    fprintf(stderr, "usage: first_text model.gguf\n");
+    return 2;
+  }
   kvi_engine* engine = NULL;
   kvi_error* error = NULL;
   kvi_status status = kvi_engine_open(argv[1], KVI_ZERO_TERMINATED, NULL, &engine, &error);

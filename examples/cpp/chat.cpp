@@ -3,9 +3,13 @@
 //   chat model.gguf
 #include <iostream>
 #include <kvinfer/kvinfer.hpp>
+#include <vector>
 
 int main(int argc, char** argv) try {
-  if (argc < 2) return 2;
+  if (argc < 2) {
+    std::cerr << "usage: chat model.gguf\n";
+    return 2;
+  }
   auto engine = kvinfer::Engine::open(argv[1],
                                       kvinfer::EngineOptions().kv_budget_bytes(2ull << 30));
   auto session = engine.session();

@@ -131,25 +131,44 @@ int bench(const Options& options) {
   return 0;
 }
 
+int usage() {
+  std::fprintf(
+      stderr,
+      "usage: attention_bench [--threads N] [--isa NAME] [--heads N] [--kv-heads N] "
+      "[--head-dim N] [--rows N] [--context N] [--layers N] [--page-len N] [--rounds N]\n");
+  return 2;
+}
+
 int main_with(int argc, char** argv) {
   Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
+  for (int i = 1; i < argc; i += 2) {
+    if (i + 1 == argc) return usage();
     const std::string name = argv[i], value = argv[i + 1];
     const int number = std::atoi(value.c_str());
-    if (name == "--threads") options.threads = number;
-    if (name == "--heads") options.heads = number;
-    if (name == "--kv-heads") options.kv_heads = number;
-    if (name == "--head-dim") options.head_dim = number;
-    if (name == "--rows") options.rows = number;
-    if (name == "--context") options.context = number;
-    if (name == "--layers") options.layers = number;
-    if (name == "--page-len") options.page_len = number;
-    if (name == "--rounds") options.rounds = number;
-    if (name == "--isa") {
+    if (name == "--threads")
+      options.threads = number;
+    else if (name == "--heads")
+      options.heads = number;
+    else if (name == "--kv-heads")
+      options.kv_heads = number;
+    else if (name == "--head-dim")
+      options.head_dim = number;
+    else if (name == "--rows")
+      options.rows = number;
+    else if (name == "--context")
+      options.context = number;
+    else if (name == "--layers")
+      options.layers = number;
+    else if (name == "--page-len")
+      options.page_len = number;
+    else if (name == "--rounds")
+      options.rounds = number;
+    else if (name == "--isa") {
       for (Isa isa : kAllIsas) {
         if (value == isa_name(isa)) options.isa = isa;
       }
-    }
+    } else
+      return usage();
   }
   return bench(options);
 }

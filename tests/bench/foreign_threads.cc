@@ -87,14 +87,25 @@ int bench(int num_threads, double seconds, int rounds) {
   return 0;
 }
 
+int usage() {
+  std::fprintf(stderr, "usage: foreign_threads [--threads N] [--seconds S] [--rounds N]\n");
+  return 2;
+}
+
 int main_with(int argc, char** argv) {
   int num_threads = default_num_threads(), rounds = 5;
   double seconds = 1;
-  for (int i = 1; i + 1 < argc; i += 2) {
+  for (int i = 1; i < argc; i += 2) {
+    if (i + 1 == argc) return usage();
     const std::string name = argv[i];
-    if (name == "--threads") num_threads = std::atoi(argv[i + 1]);
-    if (name == "--seconds") seconds = std::atof(argv[i + 1]);
-    if (name == "--rounds") rounds = std::atoi(argv[i + 1]);
+    if (name == "--threads")
+      num_threads = std::atoi(argv[i + 1]);
+    else if (name == "--seconds")
+      seconds = std::atof(argv[i + 1]);
+    else if (name == "--rounds")
+      rounds = std::atoi(argv[i + 1]);
+    else
+      return usage();
   }
   return bench(num_threads, seconds, rounds);
 }

@@ -146,23 +146,39 @@ int bench(Options options) {
   return 0;
 }
 
+int usage() {
+  std::fprintf(stderr,
+               "usage: step_bench [--model smollm2|gemma3] [--threads N] [--isa NAME] [--prompt N] "
+               "[--context N] [--sequences N] [--layers N] [--rounds N]\n");
+  return 2;
+}
+
 int main_with(int argc, char** argv) {
   Options options;
-  for (int i = 1; i + 1 < argc; i += 2) {
+  for (int i = 1; i < argc; i += 2) {
+    if (i + 1 == argc) return usage();
     const std::string name = argv[i], value = argv[i + 1];
     const int number = std::atoi(value.c_str());
-    if (name == "--model") options.config = value == "gemma3" ? gemma3_shape() : smollm2_shape();
-    if (name == "--layers") options.config.num_layers = number;
-    if (name == "--threads") options.num_threads = number;
-    if (name == "--prompt") options.prompt_len = number;
-    if (name == "--context") options.context_len = number;
-    if (name == "--sequences") options.num_sequences = number;
-    if (name == "--rounds") options.num_rounds = number;
-    if (name == "--isa") {
+    if (name == "--model")
+      options.config = value == "gemma3" ? gemma3_shape() : smollm2_shape();
+    else if (name == "--layers")
+      options.config.num_layers = number;
+    else if (name == "--threads")
+      options.num_threads = number;
+    else if (name == "--prompt")
+      options.prompt_len = number;
+    else if (name == "--context")
+      options.context_len = number;
+    else if (name == "--sequences")
+      options.num_sequences = number;
+    else if (name == "--rounds")
+      options.num_rounds = number;
+    else if (name == "--isa") {
       for (Isa isa : kAllIsas) {
         if (value == isa_name(isa)) options.isa = isa;
       }
-    }
+    } else
+      return usage();
   }
   return bench(options);
 }
