@@ -232,9 +232,41 @@ TEST_F(HfConfigTest, ContradictionsAreNamed) {
   EXPECT_ERROR(read(with(config, "layer_types", {"full_attention"})), CORRUPT, "layer_types");
   EXPECT_ERROR(read(with(config, "layer_types", {"sliding_attention", "full_attention"})), CORRUPT,
                "sliding_window");
+  EXPECT_ERROR(read(with(config, "num_key_value_heads", 3)), CORRUPT, "'num_key_value_heads' is 3");
+  EXPECT_ERROR(read(with(config, "head_dim", 5)), CORRUPT, "'head_dim'");
+  EXPECT_ERROR(read(with(config, "partial_rotary_factor", 0.75)), CORRUPT,
+               "'partial_rotary_factor'");
   config["head_dim"] = nullptr;
   EXPECT_ERROR(read(with(config, "num_attention_heads", 3)), CORRUPT, "'hidden_size' is 8");
   EXPECT_ERROR(read(with(config, "num_hidden_layers", 1 << 20)), UNSUPPORTED, "num_hidden_layers");
+}
+
+TEST_F(HfConfigTest, NumbersOutOfRangeAreNamedByTheKeysOfConfigJson) {
+  const json config = tiny_hf_config("llama");
+  for (double value : {0.0, -1.0}) {
+    EXPECT_ERROR(read(with(config, "rope_theta", value)), CORRUPT, "'rope_theta' is");
+    EXPECT_ERROR(read(with(config, "rope_scaling", {{"type", "linear"}, {"factor", value}})),
+                 CORRUPT, "'rope_scaling.factor' is");
+  }
+  for (double value : {1.0, -1.0}) {
+    EXPECT_ERROR(read(with(config, "rms_norm_eps", value)), CORRUPT, "'rms_norm_eps' is");
+    EXPECT_ERROR(read(with(tiny_hf_config("gpt2"), "layer_norm_epsilon", value)), CORRUPT,
+                 "'layer_norm_epsilon' is");
+  }
+}
+
+TEST_F(HfConfigTest, BiasesAreDemandedWhereTransformersHasThem) {
+  auto biased = [&](const char* family, const char* key) {
+    const Metadata metadata = read(with(tiny_hf_config(family), key, true));
+    const auto* names = metadata.find_strings("kvinfer.biased_projections");
+    return names == nullptr ? 0 : names->size();
+  };
+  EXPECT_EQ(biased("llama", "attention_bias"), 4u);
+  EXPECT_EQ(biased("llama", "mlp_bias"), 3u);
+  EXPECT_EQ(biased("qwen3", "attention_bias"), 4u);
+  EXPECT_EQ(biased("qwen3", "mlp_bias"), 0u);
+  EXPECT_EQ(biased("mistral", "attention_bias"), 0u);
+  EXPECT_EQ(biased("qwen2", "attention_bias"), 0u);
 }
 
 TEST_F(HfConfigTest, SizesMustBePositiveWholeNumbers) {

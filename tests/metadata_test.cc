@@ -1,5 +1,7 @@
 #include <gtest/gtest.h>
 
+#include <cmath>
+
 #include "format/model_file.h"
 #include "support/expect_error.h"
 
@@ -38,6 +40,17 @@ TEST(MetadataTest, AnIntegerServesWhereAFloatIsWanted) {
   const Metadata metadata = one_of_each();
   EXPECT_EQ(metadata.get_float("int"), -7.0);
   EXPECT_EQ(metadata.get_float("large"), 18446744073709551616.0);
+}
+
+TEST(MetadataTest, APositiveNumberIsAboveZeroAndFinite) {
+  Metadata metadata;
+  EXPECT_EQ(metadata.find_positive("x"), std::nullopt);
+  metadata.set("x", 0.5);
+  EXPECT_EQ(metadata.find_positive("x"), 0.5);
+  for (double value : {0.0, -1.0, double{NAN}, double{INFINITY}}) {
+    metadata.set("x", value);
+    EXPECT_ERROR(metadata.find_positive("x"), CORRUPT, "expected a positive finite number");
+  }
 }
 
 TEST(MetadataTest, MissingKeysAreFoundAsNothing) {

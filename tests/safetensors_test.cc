@@ -4,6 +4,7 @@
 
 #include <set>
 
+#include "base/text.h"
 #include "support/expect_error.h"
 #include "support/safetensors_writer.h"
 #include "support/temp_folder.h"
@@ -91,6 +92,7 @@ TEST_F(SafetensorsTest, RowsAreReadFromTheirPlace) {
 
 TEST_F(SafetensorsTest, Gpt2WeightsAreTransposedAndItsBiasesAreNot) {
   config_ = tiny_hf_config("gpt2");
+  config_["vocab_size"] = 2;
   std::vector<float> stored(3 * 5);  // [in 3, out 5]
   for (size_t i = 0; i < stored.size(); ++i) stored[i] = static_cast<float>(i);
   SafetensorsWriter writer;
@@ -143,6 +145,31 @@ TEST_F(SafetensorsTest, AnUntiedModelNeedsItsOutputMatrix) {
   SafetensorsWriter writer;
   writer.add("model.embed_tokens.weight", "F32", {16, 8});
   EXPECT_ERROR(open(writer), CORRUPT, "'lm_head.weight'");
+}
+
+TEST_F(SafetensorsTest, ConfigsThatContradictTheTensorsAreRefused) {
+  config_["vocab_size"] = 100000;
+  EXPECT_ERROR(open(tiny_hf_tensors()), CORRUPT,
+               "'vocab_size' of config.json is 100000, but the embedding has 16 rows");
+  config_ = tiny_hf_config("llama");
+  config_["num_hidden_layers"] = 1;
+  EXPECT_ERROR(open(tiny_hf_tensors()), CORRUPT, "'model.layers.1.");
+  EXPECT_ERROR(open(tiny_hf_tensors()), CORRUPT, "num_hidden_layers");
+}
+
+TEST_F(SafetensorsTest, BiasesThatTheConfigPromisesAreThere) {
+  SafetensorsWriter writer = tiny_hf_tensors();
+  config_["attention_bias"] = true;
+  EXPECT_ERROR(open(writer), CORRUPT, "no tensor 'model.layers.0.self_attn.q_proj.bias'");
+  for (const char* layer : {"model.layers.0.", "model.layers.1."}) {
+    for (const char* name : {"q", "k", "v", "o"}) {
+      writer.add(concat(layer, "self_attn.", name, "_proj.bias"), "BF16",
+                 {*name == 'k' || *name == 'v' ? 4u : 8u});
+    }
+  }
+  EXPECT_NO_THROW(open(writer));
+  config_["mlp_bias"] = true;
+  EXPECT_ERROR(open(writer), CORRUPT, "mlp_bias");
 }
 
 TEST_F(SafetensorsTest, UnknownNamesAreKeptForTheLoaderToJudge) {
@@ -238,6 +265,7 @@ TEST_F(SafetensorsTest, HeadersOfAnotherFormAreRefused) {
 
 TEST_F(SafetensorsTest, MetadataSpacesAndTensorsWithoutValuesArePartOfTheFormat) {
   config_["tie_word_embeddings"] = true;
+  config_["vocab_size"] = 1;
   std::unique_ptr<ModelFile> file = open_header(
       R"({"__metadata__":{"format":"pt"},)"
       R"("model.embed_tokens.weight":{"dtype":"F32","shape":[4],"data_offsets":[0,16]},)"

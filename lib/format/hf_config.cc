@@ -119,6 +119,15 @@ class ConfigTranslator {
     return hidden_size / num_heads;
   }
 
+  double read_epsilon(std::string_view key, double fallback) {
+    const double epsilon = config_.find_number(key).value_or(fallback);
+    if (!(epsilon >= 0 && epsilon < 1)) {
+      config_.fail(Status::CORRUPT, key,
+                   concat("is ", epsilon, "; expected 0 or more, less than 1"));
+    }
+    return epsilon;
+  }
+
   void translate_gpt2() {
     set_architecture("gpt2");
     require_string("activation_function", "gelu_new");
@@ -137,7 +146,7 @@ class ConfigTranslator {
     set("attention.head_count_kv", num_heads);
     set("attention.key_length", head_dim);
     set("attention.value_length", head_dim);
-    set("attention.layer_norm_epsilon", config_.find_number("layer_norm_epsilon").value_or(1e-5));
+    set("attention.layer_norm_epsilon", read_epsilon("layer_norm_epsilon", 1e-5));
     set("vocab_size", config_.get_size("vocab_size"));
     metadata_.set("kvinfer.tie_word_embeddings",
                   config_.find_bool("tie_word_embeddings").value_or(true));
@@ -163,24 +172,44 @@ class ConfigTranslator {
     set("embedding_length", hidden_size);
     set("feed_forward_length", size_or("intermediate_size", family.intermediate_size));
     set("attention.head_count", num_heads);
-    set("attention.head_count_kv",
-        config_.find_size("num_key_value_heads").value_or(fallback_kv_heads));
+    const int64_t num_kv_heads = config_.find_size("num_key_value_heads")
+                                     .value_or(fallback_kv_heads);
+    if (num_heads % num_kv_heads != 0) {
+      config_.fail(Status::CORRUPT, "num_key_value_heads",
+                   concat("is ", num_kv_heads, ", which does not divide the ", num_heads,
+                          " attention heads"));
+    }
+    set("attention.head_count_kv", num_kv_heads);
     set("attention.key_length", head_dim);
     set("attention.value_length", head_dim);
-    set("attention.layer_norm_rms_epsilon", config_.find_number("rms_norm_eps").value_or(1e-6));
+    set("attention.layer_norm_rms_epsilon", read_epsilon("rms_norm_eps", 1e-6));
     set("vocab_size", size_or("vocab_size", family.vocab_size));
     metadata_.set("kvinfer.tie_word_embeddings",
                   config_.find_bool("tie_word_embeddings").value_or(family.tied));
     metadata_.set("kvinfer.rope_pairs", std::string("half_split"));
     translate_window(family);
     translate_rope(head_dim);
+    translate_biases(family.model_type);
     if (architecture_ == "gemma3") translate_gemma();
+  }
+
+  // Mistral and Qwen 2 have the keys in some files, and transformers does not look at them.
+  void translate_biases(std::string_view model_type) {
+    if (model_type == "mistral" || model_type == "qwen2") return;
+    std::vector<std::string> biased;
+    if (config_.find_bool("attention_bias").value_or(false)) {
+      biased = {"self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj"};
+    }
+    if (model_type == "llama" && config_.find_bool("mlp_bias").value_or(false)) {
+      for (const char* name : {"mlp.gate_proj", "mlp.up_proj", "mlp.down_proj"})
+        biased.push_back(name);
+    }
+    if (!biased.empty()) metadata_.set("kvinfer.biased_projections", std::move(biased));
   }
 
   void translate_gemma() {
     metadata_.set("kvinfer.norm_weight_offset", 1.0);
-    const double scalar = config_.find_number("query_pre_attn_scalar").value_or(256);
-    if (!(scalar > 0)) config_.fail(Status::CORRUPT, "query_pre_attn_scalar", "must be positive");
+    const double scalar = config_.find_positive("query_pre_attn_scalar").value_or(256);
     set("attention.scale", 1 / std::sqrt(scalar));
     for (const char* key : {"final_logit_softcapping", "attn_logit_softcapping"}) {
       if (std::optional<double> cap = config_.find_number(key)) set(key, *cap);
@@ -243,15 +272,15 @@ class ConfigTranslator {
     const bool is_gemma = architecture_ == "gemma3";
     const std::optional<JsonObject> parameters = config_.find_object("rope_parameters");
     std::optional<JsonObject> scaling = config_.find_object("rope_scaling");
-    double theta = config_.find_number("rope_theta")
+    double theta = config_.find_positive("rope_theta")
                        .value_or(is_gemma ? kGemmaGlobalTheta : kDefaultRopeTheta);
-    double local_theta = config_.find_number("rope_local_base_freq").value_or(kDefaultRopeTheta);
+    double local_theta = config_.find_positive("rope_local_base_freq").value_or(kDefaultRopeTheta);
     if (parameters) {
       std::optional<JsonObject> full = parameters->find_object("full_attention");
       scaling = full ? full : parameters;
-      theta = scaling->find_number("rope_theta").value_or(theta);
+      theta = scaling->find_positive("rope_theta").value_or(theta);
       if (std::optional<JsonObject> sliding = parameters->find_object("sliding_attention")) {
-        local_theta = sliding->find_number("rope_theta").value_or(local_theta);
+        local_theta = sliding->find_positive("rope_theta").value_or(local_theta);
         if (rope_type(*sliding) != "default") {
           sliding->fail(Status::UNSUPPORTED, "rope_type",
                         "must be 'default' on layers with a window");
@@ -263,7 +292,13 @@ class ConfigTranslator {
     if (!(fraction > 0 && fraction <= 1)) {
       config_.fail(Status::CORRUPT, "partial_rotary_factor", "must lie in (0, 1]");
     }
-    set("rope.dimension_count", static_cast<int64_t>(static_cast<double>(head_dim) * fraction));
+    const int64_t rotary_dim = static_cast<int64_t>(static_cast<double>(head_dim) * fraction);
+    if (rotary_dim == 0 || rotary_dim % 2 != 0) {
+      config_.fail(Status::CORRUPT, fraction == 1 ? "head_dim" : "partial_rotary_factor",
+                   concat("makes RoPE turn ", rotary_dim, " of the ", head_dim,
+                          " dimensions of a head; expected a positive even number"));
+    }
+    set("rope.dimension_count", rotary_dim);
     set("rope.freq_base", theta);
     if (is_gemma) set("rope.freq_base_swa", local_theta);
     if (scaling) translate_rope_scaling(*scaling);
@@ -282,9 +317,8 @@ class ConfigTranslator {
           Status::UNSUPPORTED, "rope_type",
           concat("is ", kvi::quoted(type), "; supported are linear, dynamic, yarn and llama3"));
     }
-    const std::optional<double> factor = scaling.find_number("factor");
-    if (!factor || !(*factor > 0))
-      scaling.fail(Status::CORRUPT, "factor", "must be a positive number");
+    const std::optional<double> factor = scaling.find_positive("factor");
+    if (!factor) scaling.fail(Status::CORRUPT, "factor", "is missing; expected a positive number");
     set("rope.scaling.type", type);
     set("rope.scaling.factor", *factor);
     if (type == "linear") return;

@@ -6,6 +6,7 @@
 //   kvinfer.rope_pairs          "half_split": dims i and i + n/2 turn together, in q and k as stored
 //   kvinfer.norm_weight_offset  float added to RMSNorm weights (Gemma stores them minus one)
 //   kvinfer.tie_word_embeddings bool: the output matrix is the embedding
+//   kvinfer.biased_projections  strings: under Hugging Face's names, what must have a bias in each layer
 //   kvinfer.eos_token_ids       ints: every token that ends a generation, the chief one first
 //   kvinfer.bos_token, kvinfer.eos_token  as text, from tokenizer_config.json
 // RoPE scaling "llama3" has its parameters in {arch}.rope.scaling.low_freq_factor and

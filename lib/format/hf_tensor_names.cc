@@ -1,5 +1,6 @@
 #include "format/hf_tensor_names.h"
 
+#include <charconv>
 #include <span>
 
 #include "base/text.h"
@@ -126,7 +127,10 @@ std::optional<HfTensorName> translate_tensor_name(std::string_view architecture,
   if (renaming == nullptr) return unknown;
 
   HfTensorName result;
-  if (!layer.empty()) result.gguf_name = concat("blk.", layer, ".");
+  if (!layer.empty()) {
+    result.gguf_name = concat("blk.", layer, ".");
+    std::from_chars(layer.data(), layer.data() + layer.size(), result.layer);
+  }
   result.gguf_name += concat(renaming->gguf, kind);
   if (kind == ".weight") result.arrangement = renaming->arrangement;
   return result;

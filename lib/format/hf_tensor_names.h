@@ -17,6 +17,7 @@ enum class HfArrangement {
 struct HfTensorName {
   std::string gguf_name;
   HfArrangement arrangement = HfArrangement::as_stored;
+  int layer = -1;  // -1: of no layer
 };
 
 // architecture: as GGUF names it ("llama"). Nothing for tensors that take no part in the language model (a

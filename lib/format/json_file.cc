@@ -92,6 +92,13 @@ std::optional<double> JsonObject::find_number(std::string_view key) const {
   return value->get<double>();
 }
 
+std::optional<double> JsonObject::find_positive(std::string_view key) const {
+  const std::optional<double> value = find_number(key);
+  if (value && !(*value > 0))
+    fail(Status::CORRUPT, key, concat("is ", *value, "; expected a positive number"));
+  return value;
+}
+
 std::optional<std::string> JsonObject::find_string(std::string_view key) const {
   const json* value = find(key);
   if (value == nullptr) return std::nullopt;

@@ -31,6 +31,7 @@ class JsonObject {
   std::optional<int64_t> find_size(std::string_view key) const;   // 1 .. 2^31 - 1
   std::optional<int64_t> find_count(std::string_view key) const;  // 0 .. 2^31 - 1
   std::optional<double> find_number(std::string_view key) const;
+  std::optional<double> find_positive(std::string_view key) const;  // a number above 0
   std::optional<std::string> find_string(std::string_view key) const;
   std::optional<std::vector<std::string>> find_strings(std::string_view key) const;
   std::vector<int64_t> find_ids(std::string_view key) const;  // one token id, a list, or none

@@ -1,4 +1,6 @@
 // The metadata of a model file: typed values by key. The class is declared in model_file.h.
+#include <cmath>
+
 #include "base/error.h"
 #include "base/text.h"
 #include "format/model_file.h"
@@ -66,6 +68,15 @@ std::optional<double> Metadata::find_float(std::string_view key) const {
   if (const uint64_t* value = std::get_if<uint64_t>(&it->second))
     return static_cast<double>(*value);
   return *find_as<double>(values_, key, "a number");
+}
+
+std::optional<double> Metadata::find_positive(std::string_view key) const {
+  const std::optional<double> value = find_float(key);
+  if (value && !(*value > 0 && std::isfinite(*value))) {
+    throw Error(Status::CORRUPT, concat("metadata key ", quoted(key), " is ", *value,
+                                        "; expected a positive finite number"));
+  }
+  return value;
 }
 
 const std::string* Metadata::find_string(std::string_view key) const {

@@ -109,6 +109,15 @@ const TensorInfo* ModelFile::find(std::string_view name) const {
   return nullptr;
 }
 
+const TensorInfo& ModelFile::get(std::string_view name) const {
+  const TensorInfo* tensor = find(name);
+  if (tensor != nullptr) return *tensor;
+  const bool may_be_a_part = path().ends_with(".safetensors");
+  throw Error(Status::CORRUPT,
+              concat("tensor ", name, " is missing",
+                     may_be_a_part ? "; of a model in several files, open their folder" : ""));
+}
+
 std::unique_ptr<ModelFile> ModelFile::open(const std::string& path) {
   return open_file(path, is_directory(path) ? find_model(path) : path);
 }

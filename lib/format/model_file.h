@@ -36,8 +36,9 @@ class Metadata {
  public:
   bool contains(std::string_view key) const;
   std::optional<bool> find_bool(std::string_view key) const;
-  std::optional<int64_t> find_int(std::string_view key) const;   // integers of any width
-  std::optional<double> find_float(std::string_view key) const;  // floats, and integers
+  std::optional<int64_t> find_int(std::string_view key) const;      // integers of any width
+  std::optional<double> find_float(std::string_view key) const;     // floats, and integers
+  std::optional<double> find_positive(std::string_view key) const;  // CORRUPT: <= 0, infinite, NaN
   const std::string* find_string(std::string_view key) const;
   const std::vector<int64_t>* find_ints(std::string_view key) const;
   const std::vector<bool>* find_bools(std::string_view key) const;
@@ -89,6 +90,7 @@ class ModelFile {
                          std::span<std::byte> dst) const = 0;
 
   const TensorInfo* find(std::string_view name) const;
+  const TensorInfo& get(std::string_view name) const;  // throws CORRUPT when it is missing
 };
 
 }  // namespace kvi

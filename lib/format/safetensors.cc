@@ -38,6 +38,7 @@ class SafetensorsModel final : public ModelFile {
   SafetensorsModel(const std::string& path, const std::string& folder)
       : path_(path), folder_(folder), metadata_(read_hf_config(folder)) {
     architecture_ = metadata_.get_string("general.architecture");
+    num_layers_ = metadata_.get_int(architecture_ + ".block_count");
     is_tied_ = metadata_.find_bool("kvinfer.tie_word_embeddings").value_or(false);
   }
 
@@ -60,8 +61,11 @@ class SafetensorsModel final : public ModelFile {
     if (!is_tied_ && find("output.weight") == nullptr) {
       throw Error(Status::CORRUPT,
                   concat(kvi::quoted(path_, 400), " has no tensor 'lm_head.weight', but ",
-                         "config.json does not tie it to the embedding"));
+                         "config.json does not tie it to the embedding; of a model in several ",
+                         "files, open their folder"));
     }
+    check_vocabulary();
+    check_biases();
   }
 
   ModelFormat format() const override { return ModelFormat::safetensors; }
@@ -91,6 +95,30 @@ class SafetensorsModel final : public ModelFile {
   }
 
  private:
+  void check_vocabulary() const {
+    const int64_t vocab_size = metadata_.get_int(architecture_ + ".vocab_size");
+    const TensorInfo* embedding = find("token_embd.weight");
+    if (embedding == nullptr || embedding->rows == vocab_size) return;
+    throw Error(Status::CORRUPT,
+                concat(kvi::quoted(path_, 400), ": key 'vocab_size' of config.json is ", vocab_size,
+                       ", but the embedding has ", embedding->rows, " rows"));
+  }
+
+  void check_biases() const {
+    const auto* biased = metadata_.find_strings("kvinfer.biased_projections");
+    if (biased == nullptr) return;
+    for (int64_t layer = 0; layer < num_layers_; ++layer) {
+      for (const std::string& projection : *biased) {
+        const std::string name = concat("model.layers.", layer, ".", projection, ".bias");
+        if (sources_.contains(translate_tensor_name(architecture_, name)->gguf_name)) continue;
+        throw Error(Status::CORRUPT,
+                    concat(kvi::quoted(path_, 400), " has no tensor ", kvi::quoted(name), ", but ",
+                           projection.starts_with("mlp") ? "mlp_bias" : "attention_bias",
+                           " in config.json is true"));
+      }
+    }
+  }
+
   struct Source {
     size_t shard;
     uint64_t offset;  // from the start of the shard
@@ -100,6 +128,11 @@ class SafetensorsModel final : public ModelFile {
   void add_tensor(const SafetensorsEntry& entry, const File& file) {
     std::optional<HfTensorName> name = translate_tensor_name(architecture_, entry.name);
     if (!name) return;
+    if (name->layer >= num_layers_) {
+      fail(entry, file,
+           concat("lies beyond the ", num_layers_, " layers that config.json says (",
+                  architecture_ == "gpt2" ? "n_layer" : "num_hidden_layers", ")"));
+    }
     // Some checkpoints store a tied output matrix all the same.
     if (is_tied_ && name->gguf_name == "output.weight") return;
     TensorInfo tensor;
@@ -146,6 +179,7 @@ class SafetensorsModel final : public ModelFile {
   std::string folder_;
   Metadata metadata_;
   std::string architecture_;
+  int64_t num_layers_ = 0;
   bool is_tied_ = false;
   std::vector<File> shards_;
   std::vector<TensorInfo> tensors_;

@@ -1,6 +1,7 @@
 #include "model/architecture.h"
 
 #include <algorithm>
+#include <charconv>
 #include <cmath>
 #include <limits>
 
@@ -54,7 +55,7 @@ int read_uniform_count(const Metadata& metadata, const std::string& key,
                 concat(key, " differs between layers; one value for all is supported"));
   }
   if (values[0] < 1 || values[0] > 1 << 28)
-    throw Error(Status::CORRUPT, concat(key, " is ", values[0]));
+    throw Error(Status::CORRUPT, concat(key, " is ", values[0], "; expected 1 to ", 1 << 28));
   return static_cast<int>(values[0]);
 }
 
@@ -74,7 +75,8 @@ std::vector<bool> read_local_layers(const Metadata& metadata, const std::string&
       return *flags;
     }
     period = metadata.get_int(key);
-    if (period < 0) throw Error(Status::CORRUPT, concat(key, " is ", period));
+    if (period < 0)
+      throw Error(Status::CORRUPT, concat(key, " is ", period, "; expected 0 or more"));
   }
   if (period > 0) {
     for (int layer = 0; layer < num_layers; ++layer) local[layer] = (layer + 1) % period != 0;
@@ -105,15 +107,44 @@ void read_sizes(ModelConfig& config, const ModelFile& file, const std::string& p
                 concat(prefix, "attention.head_count (", config.num_heads,
                        ") is not a multiple of head_count_kv (", config.num_kv_heads, ")"));
   }
-  const TensorInfo* embedding = file.find("token_embd.weight");
-  if (embedding == nullptr) throw Error(Status::CORRUPT, "tensor token_embd.weight is missing");
-  if (embedding->cols != config.embedding_len ||
-      embedding->rows > std::numeric_limits<int>::max()) {
+  const TensorInfo& embedding = file.get("token_embd.weight");
+  if (embedding.cols != config.embedding_len || embedding.rows > std::numeric_limits<int>::max()) {
     throw Error(Status::CORRUPT,
-                concat("tensor token_embd.weight is [", embedding->rows, ", ", embedding->cols,
+                concat("tensor token_embd.weight is [", embedding.rows, ", ", embedding.cols,
                        "]; expected [vocabulary, ", config.embedding_len, "]"));
   }
-  config.vocab_size = static_cast<int>(embedding->rows);
+  config.vocab_size = static_cast<int>(embedding.rows);
+  const std::string vocab_key = prefix + "vocab_size";
+  if (read_count(metadata, vocab_key, config.vocab_size) != config.vocab_size) {
+    throw Error(Status::CORRUPT,
+                concat(vocab_key, " is ", metadata.get_int(vocab_key),
+                       ", but tensor token_embd.weight has ", config.vocab_size, " rows"));
+  }
+}
+
+// A tensor of a layer that block_count denies would be left out in silence.
+void check_layers(const ModelFile& file, const std::string& prefix, int num_layers) {
+  constexpr std::string_view kLayer = "blk.";
+  for (const TensorInfo& tensor : file.tensors()) {
+    if (!tensor.name.starts_with(kLayer)) continue;
+    const char* end = tensor.name.data() + tensor.name.size();
+    int64_t layer = 0;
+    const auto number = std::from_chars(tensor.name.data() + kLayer.size(), end, layer);
+    if (number.ec == std::errc::invalid_argument || number.ptr == end || *number.ptr != '.')
+      continue;
+    if (number.ec == std::errc::result_out_of_range || layer < 0 || layer >= num_layers) {
+      throw Error(Status::CORRUPT, concat("tensor ", quoted(tensor.name), " lies beyond the ",
+                                          num_layers, " layers that ", prefix, "block_count says"));
+    }
+  }
+}
+
+float read_softcap(const Metadata& metadata, const std::string& key) {
+  const double cap = metadata.find_float(key).value_or(0);  // 0: none
+  if (!(cap >= 0) || !std::isfinite(cap)) {
+    throw Error(Status::CORRUPT, concat(key, " is ", cap, "; expected a finite number from 0 on"));
+  }
+  return static_cast<float>(cap);
 }
 
 }  // namespace
@@ -161,13 +192,18 @@ ModelConfig read_model_config(const ModelFile& file) {
     throw Error(Status::UNSUPPORTED,
                 concat(prefix, "expert_count: mixtures of experts are not supported"));
   }
+  if (file.tensors().empty()) {
+    throw Error(Status::UNSUPPORTED, "the file holds no tensors, so it can only tokenize");
+  }
   read_sizes(config, file, prefix);
+  check_layers(file, prefix, config.num_layers);
 
   const char* eps = family.norm == NormKind::rms ? "attention.layer_norm_rms_epsilon"
                                                  : "attention.layer_norm_epsilon";
   config.norm_eps = static_cast<float>(metadata.get_float(prefix + eps));
   if (!(config.norm_eps >= 0) || !(config.norm_eps < 1)) {
-    throw Error(Status::CORRUPT, concat(prefix, eps, " is ", config.norm_eps));
+    throw Error(Status::CORRUPT,
+                concat(prefix, eps, " is ", config.norm_eps, "; expected 0 or more, less than 1"));
   }
   config.norm_weight_offset = static_cast<float>(
       metadata.find_float("kvinfer.norm_weight_offset").value_or(0));
@@ -175,12 +211,10 @@ ModelConfig read_model_config(const ModelFile& file) {
                                ? std::sqrt(static_cast<float>(config.embedding_len))
                                : 1.0f;
   config.softmax_scale = static_cast<float>(
-      metadata.find_float(prefix + "attention.scale")
+      metadata.find_positive(prefix + "attention.scale")
           .value_or(1 / std::sqrt(static_cast<double>(config.head_dim))));
-  config.attention_softcap = static_cast<float>(
-      metadata.find_float(prefix + "attn_logit_softcapping").value_or(0));
-  config.final_softcap = static_cast<float>(
-      metadata.find_float(prefix + "final_logit_softcapping").value_or(0));
+  config.attention_softcap = read_softcap(metadata, prefix + "attn_logit_softcapping");
+  config.final_softcap = read_softcap(metadata, prefix + "final_logit_softcapping");
 
   config.window = static_cast<int>(
       std::clamp<int64_t>(metadata.find_int(prefix + "attention.sliding_window").value_or(0), 0,
@@ -195,7 +229,7 @@ ModelConfig read_model_config(const ModelFile& file) {
     }
     config.ropes.push_back(read_rope(file, architecture, pairs, config.head_dim, kDefaultRopeBase));
     if (family.window_period > 0) {  // local layers rotate by frequencies of their own
-      const double base = metadata.find_float(prefix + "rope.freq_base_swa")
+      const double base = metadata.find_positive(prefix + "rope.freq_base_swa")
                               .value_or(kGemmaLocalRopeBase);
       config.ropes.push_back(plain_rope(pairs, config.ropes[0].rotary_dim, base));
     }

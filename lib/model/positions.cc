@@ -65,22 +65,18 @@ Rope read_rope(const ModelFile& file, const std::string& architecture, RopePairs
                int head_dim, double base) {
   const Metadata& metadata = file.metadata();
   const std::string prefix = architecture + ".rope.";
-  base = metadata.find_float(prefix + "freq_base").value_or(base);
+  base = metadata.find_positive(prefix + "freq_base").value_or(base);
   const int64_t rotary_dim = metadata.find_int(prefix + "dimension_count").value_or(head_dim);
   if (rotary_dim <= 0 || rotary_dim > head_dim || rotary_dim % 2 != 0) {
     throw Error(Status::CORRUPT, concat(prefix, "dimension_count is ", rotary_dim,
                                         "; expected an even number up to ", head_dim));
   }
-  if (!(base > 0) || !std::isfinite(base)) {
-    throw Error(Status::CORRUPT, concat(prefix, "freq_base is ", base));
-  }
   Rope rope = plain_rope(pairs, static_cast<int>(rotary_dim), base);
 
   const std::string* type = metadata.find_string(prefix + "scaling.type");
-  const double factor = metadata.find_float(prefix + "scaling.factor").value_or(1);
+  const double factor = metadata.find_positive(prefix + "scaling.factor").value_or(1);
   if (type == nullptr || *type == "none" || *type == "default") {
   } else if (*type == "linear") {
-    if (!(factor > 0)) throw Error(Status::CORRUPT, concat(prefix, "scaling.factor is ", factor));
     for (double& frequency : rope.inverse_frequencies) frequency /= factor;
   } else if (*type == "llama3") {
     scale_llama3(rope, factor, metadata.get_float(prefix + "scaling.low_freq_factor"),

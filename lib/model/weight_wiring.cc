@@ -76,13 +76,12 @@ void WeightWiring::wire_mlp(int layer, MlpWeights& mlp) {
 }
 
 const TensorInfo& WeightWiring::require(const std::string& name, int64_t rows, int64_t cols) const {
-  const TensorInfo* tensor = file_.find(name);
-  if (tensor == nullptr) throw Error(Status::CORRUPT, concat("tensor ", name, " is missing"));
-  if (tensor->rows != rows || tensor->cols != cols) {
-    throw Error(Status::CORRUPT, concat("tensor ", name, " is [", tensor->rows, ", ", tensor->cols,
+  const TensorInfo& tensor = file_.get(name);
+  if (tensor.rows != rows || tensor.cols != cols) {
+    throw Error(Status::CORRUPT, concat("tensor ", name, " is [", tensor.rows, ", ", tensor.cols,
                                         "]; expected [", rows, ", ", cols, "]"));
   }
-  return *tensor;
+  return tensor;
 }
 
 void WeightWiring::matrix(const std::string& name, int64_t rows, int64_t cols,
