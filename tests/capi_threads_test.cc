@@ -260,12 +260,13 @@ TEST_F(CapiThreads, HandlesAreReleasedInsideALogCallback) {
   options.log_user = &own;
   kvi_engine* engine = nullptr;
   ASSERT_EQ(kvi_engine_create(model_, &options, &engine, nullptr), KVI_OK);
-  const std::string text(250, 'x');
+  kvi_generate_options generate;
+  kvi_generate_options_init(&generate, sizeof generate);
+  generate.ignore_eos = 1;
   ASSERT_EQ(kvi_session_create(engine, nullptr, &own.session, nullptr), KVI_OK);
   ASSERT_EQ(kvi_session_append_text(own.session, "once", 4, nullptr), KVI_OK);
-  ASSERT_EQ(
-      kvi_generate(engine, text.data(), text.size(), nullptr, nullptr, nullptr, nullptr, nullptr),
-      KVI_EXHAUSTED);
+  ASSERT_EQ(kvi_generate(engine, "once", 4, &generate, nullptr, nullptr, nullptr, nullptr),
+            KVI_EXHAUSTED);
   ASSERT_EQ(kvi_engine_close(engine, KVI_FOREVER, nullptr), KVI_OK);
   EXPECT_EQ(own.session, nullptr);
   kvi_engine_release(engine);

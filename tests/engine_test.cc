@@ -207,20 +207,97 @@ TEST_F(TinyEngineTest, KvMemoryStopsGrowingAtTheWindow) {
             (64 + 16) * per_layer * global_layers + 16 * per_layer * config.num_window_layers());
 }
 
-TEST_F(TinyEngineTest, ExhaustedPoolEndsOneRequestAndTheEngineGoesOn) {
+EngineOptions tight_engine(const LoadedModel& model) {
   EngineOptions options;
   options.max_model_len = 2000;
   options.max_batch_tokens = 64;
-  options.kv_budget_bytes = 12 * Engine::plan(*model_, options).kv_bytes_per_token * 16;
-  const std::shared_ptr<Engine> engine = Engine::create(model_, options);
-  const std::shared_ptr<Session> large = engine->create_session();
-  append(*large, random_tokens(random_, *model_, 1000));
+  options.kv_budget_bytes = 12 * Engine::plan(model, options).kv_bytes_per_token * 16;
+  return options;
+}
+
+// Runs `work`, which must fail for want of KV pages.
+template <typename Work>
+Error exhaustion_of(const Work& work) {
   try {
-    generate(*large, sampled(1));
-    FAIL();
+    work();
   } catch (const Error& error) {
     EXPECT_EQ(error.status(), Status::EXHAUSTED);
     EXPECT_GT(error.needed(), error.available());
+    return error;
+  }
+  ADD_FAILURE() << "it fits";
+  return Error(Status::OK, "");
+}
+
+TEST_F(TinyEngineTest, PromptThatTheBudgetCanNeverHoldIsRefusedAtOnce) {
+  const EngineOptions options = tight_engine(*model_);
+  const std::shared_ptr<Engine> engine = Engine::create(model_, options);
+  const std::shared_ptr<Session> running = engine->create_session();
+  append(*running, random_tokens(random_, *model_, 20));
+  const std::shared_ptr<Request> request = running->generate(sampled(1, 100000), nullptr);
+  const std::shared_ptr<Session> large = engine->create_session();
+  append(*large, random_tokens(random_, *model_, 1000));
+  // Beside another one that runs: nobody waits.
+  const Error error = exhaustion_of([&] { large->generate(sampled(1), nullptr); });
+  EXPECT_FALSE(error.is_retryable());
+  EXPECT_EQ(error.available(), options.kv_budget_bytes);
+  for (uint64_t amount : {error.needed(), error.available()}) {
+    EXPECT_NE(error.message().find(std::to_string(amount)), std::string::npos) << error.message();
+  }
+  EXPECT_EQ(large->info().num_tokens, 1000u);
+  EXPECT_FALSE(large->info().busy);
+  request->cancel(CancelMode::keep);
+  request->await(std::nullopt);
+  EXPECT_THROW(engine->score(large->tokens(), 1, {}), Error);
+}
+
+// The other way round: just what is refused does not fit.
+TEST_F(TinyEngineTest, LongestPromptThatIsAcceptedFits) {
+  EngineOptions options = tight_engine(*model_);
+  for (uint32_t batch : {16u, 64u, 100u}) {
+    options.max_batch_tokens = batch;
+    const std::shared_ptr<Engine> engine = Engine::create(model_, options);
+    const std::vector<TokenId> tokens = random_tokens(random_, *model_, 1000);
+    size_t accepted = 0;
+    for (size_t size = 1; size <= tokens.size(); size += 5) {
+      const std::shared_ptr<Session> session = engine->create_session();
+      append(*session, std::vector<TokenId>(tokens.begin(), tokens.begin() + size));
+      try {
+        session->generate(sampled(1, 0), nullptr)->await(std::nullopt);
+        accepted = size;
+      } catch (const Error& error) {
+        EXPECT_FALSE(error.is_retryable()) << error.message();
+        EXPECT_EQ(engine->stats().requests_failed, 0u) << error.message();
+        break;
+      }
+    }
+    EXPECT_GT(accepted, 64u);
+    EXPECT_LT(accepted, 1000u);
+  }
+}
+
+TEST_F(TinyEngineTest, ExhaustionIsRetryableOnlyWhereOthersHoldPages) {
+  const EngineOptions options = tight_engine(*model_);
+  const std::shared_ptr<Engine> engine = Engine::create(model_, options);
+  const std::shared_ptr<Session> session = engine->create_session();
+  append(*session, random_tokens(random_, *model_, 100));
+  const Error alone = exhaustion_of([&] { generate(*session, sampled(1, 100000)); });
+  EXPECT_FALSE(alone.is_retryable());
+  EXPECT_EQ(alone.available(), options.kv_budget_bytes);
+
+  const std::shared_ptr<Session> late = engine->create_session();
+  append(*late, random_tokens(random_, *model_, 100));
+  const Error beside = exhaustion_of([&] { generate(*late, sampled(1)); });
+  EXPECT_TRUE(beside.is_retryable());
+}
+
+TEST_F(TinyEngineTest, ExhaustedPoolEndsOneRequestAndTheEngineGoesOn) {
+  const EngineOptions options = tight_engine(*model_);
+  const std::shared_ptr<Engine> engine = Engine::create(model_, options);
+  {
+    const std::shared_ptr<Session> large = engine->create_session();
+    append(*large, random_tokens(random_, *model_, 100));
+    exhaustion_of([&] { generate(*large, sampled(1, 100000)); });
   }
   EXPECT_LE(engine->stats().kv_peak_bytes, options.kv_budget_bytes);
   const std::shared_ptr<Session> small = engine->create_session();
@@ -409,8 +486,8 @@ TEST_F(TinyEngineTest, ClosingWhileAFailureIsLoggedEndsTheEngine) {
   };
   engine = Engine::create(model_, options);
   const std::shared_ptr<Session> session = engine->create_session();
-  append(*session, random_tokens(random_, *model_, 200));
-  EXPECT_THROW(generate(*session, sampled(1)), Error);
+  append(*session, random_tokens(random_, *model_, 20));
+  EXPECT_THROW(generate(*session, sampled(1, 100000)), Error);
   logged.get_future().wait();
   closer.join();
   EXPECT_TRUE(closed);

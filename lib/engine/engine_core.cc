@@ -137,6 +137,7 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
   scheduled.num_known = static_cast<int>(sequence.tokens.size());
   // The last token's logits are wanted: where it was computed before, it is computed again.
   cache_->truncate(sequence.pages, job->first_logit_position());
+  if (bytes_alone(scheduled) > cache_->budget_bytes()) throw never_fits_error(scheduled);
   jobs_.push_back(job);
   if (!scheduler_->enqueue(scheduled)) {
     jobs_.pop_back();
@@ -184,8 +185,7 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
     reap_interrupted();
     const Step& step = scheduler_->schedule();
     if (step.exhausted != nullptr) {
-      Job& job = job_of(*step.exhausted);
-      end_job(job, Finish::error, exhausted_error(job));
+      end_job(job_of(*step.exhausted), Finish::error, exhausted_error(*step.exhausted));
       continue;
     }
     if (step.items.empty()) {
@@ -320,16 +320,30 @@ Job& EngineCore::job_of(const SchedSequence& sequence) {
   return *jobs_.front();
 }
 
-Error EngineCore::exhausted_error(Job& job) const {
-  const SchedSequence& scheduled = job.scheduled();
-  const uint64_t needed = cache_->bytes_to_reach(*scheduled.pages, scheduled.num_known,
-                                                 static_cast<int>(options_.max_batch_tokens));
+uint64_t EngineCore::bytes_alone(const SchedSequence& scheduled) const {
+  return cache_->peak_bytes_alone(*scheduled.pages, scheduled.num_known,
+                                  static_cast<int>(options_.max_batch_tokens));
+}
+
+Error EngineCore::never_fits_error(const SchedSequence& scheduled) const {
+  const uint64_t needed = bytes_alone(scheduled), budget = cache_->budget_bytes();
+  Error error(Status::EXHAUSTED,
+              concat("the KV budget can never hold ", scheduled.num_known,
+                     " tokens: their pages take ", needed, " bytes and kv_budget_bytes is ", budget,
+                     "; raise kv_budget_bytes or shorten the prompt"));
+  return error.amounts(needed, budget);
+}
+
+Error EngineCore::exhausted_error(const SchedSequence& scheduled) const {
+  if (bytes_alone(scheduled) > cache_->budget_bytes()) return never_fits_error(scheduled);
+  const uint64_t needed = cache_->bytes_to_reach_alone(*scheduled.pages, scheduled.num_known,
+                                                       static_cast<int>(options_.max_batch_tokens));
   const uint64_t available = cache_->budget_bytes() - cache_->used_bytes();
   Error error(
       Status::EXHAUSTED,
-      concat("the KV budget of ", format_bytes(cache_->budget_bytes()),
-             " is used up: this request needs ", needed, " more bytes for ", scheduled.num_known,
-             " tokens, ", available, " are free; release sessions or raise kv_budget_bytes"));
+      concat("the KV budget of ", cache_->budget_bytes(), " bytes is used up: this request needs ",
+             needed, " more bytes for ", scheduled.num_known, " tokens, ", available,
+             " are free; release sessions or raise kv_budget_bytes"));
   return error.amounts(needed, available).retryable();
 }
 

@@ -59,7 +59,7 @@ class EngineCore {
   std::shared_ptr<Request> running_request(const SequenceState& sequence) const;
 
   // From here on the sequence is the job's, until its on_end. request: null for scoring.
-  // Throws EXHAUSTED when the queue is full, CLOSED.
+  // Throws EXHAUSTED when the queue is full or the KV budget can never hold its tokens, CLOSED.
   void submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request> request);
 
  private:
@@ -84,7 +84,9 @@ class EngineCore {
   void log_failures(std::unique_lock<std::mutex>& lock);
   void change_pages(SequenceState& sequence, uint32_t num_tokens);
   Job& job_of(const SchedSequence& sequence);
-  Error exhausted_error(Job& job) const;
+  uint64_t bytes_alone(const SchedSequence& scheduled) const;  // of its pages, at their peak
+  Error never_fits_error(const SchedSequence& scheduled) const;
+  Error exhausted_error(const SchedSequence& scheduled) const;
 
   const std::shared_ptr<const LoadedModel> model_;
   const EngineOptions options_;

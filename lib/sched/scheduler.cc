@@ -61,7 +61,10 @@ void Scheduler::admit(int& tokens_left, Step& step) {
   for (const SchedSequence* sequence : running_) promised += bytes_to_finish_prefill(*sequence);
   while (tokens_left > 0 && !waiting_.empty() && num_running() < limits_.max_sequences) {
     SchedSequence& sequence = *waiting_.front();
-    const uint64_t needed = bytes_to_finish_prefill(sequence);
+    const uint64_t needed = running_.empty()
+                                ? cache_.bytes_to_reach_alone(*sequence.pages, sequence.num_known,
+                                                              limits_.max_batch_tokens)
+                                : bytes_to_finish_prefill(sequence);
     if (promised + needed > cache_.budget_bytes() - cache_.used_bytes()) {
       if (running_.empty()) step.exhausted = &sequence;
       return;
