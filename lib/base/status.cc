@@ -12,14 +12,4 @@ const char* status_name(Status status) {
   return "UNKNOWN";
 }
 
-const char* status_meaning(Status status) {
-  switch (status) {
-#define KVI_STATUS_MEANING(name, value, text) \
-  case Status::name: return text;
-    KVI_STATUS_MAP(KVI_STATUS_MEANING)
-#undef KVI_STATUS_MEANING
-  }
-  return "unknown status";
-}
-
 }  // namespace kvi

@@ -15,7 +15,6 @@ enum class Status : int32_t {
 #undef KVI_STATUS_CLASS
 };
 
-const char* status_name(Status status);     // "CONTEXT_FULL"; "UNKNOWN" outside the list
-const char* status_meaning(Status status);  // one phrase, for people
+const char* status_name(Status status);  // "CONTEXT_FULL"; "UNKNOWN" outside the list
 
 }  // namespace kvi

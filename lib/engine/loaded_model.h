@@ -50,7 +50,6 @@ class LoadedModel {
   const std::string& unsupported_reason() const { return unsupported_reason_; }  // "": supported
   const ModelConfig& config() const;    // throws UNSUPPORTED with the reason
   const ModelWeights& weights() const;  // throws INVALID_STATE when only metadata was loaded
-  bool has_weights() const { return weights_ != nullptr; }
   Backend& backend() const { return *backend_; }
   const Tokenizer& tokenizer() const;  // throws UNSUPPORTED with the reason
   bool has_tokenizer() const { return tokenizer_ != nullptr; }

@@ -248,10 +248,6 @@ bool Tokenizer::is_end_of_generation(TokenId token) const {
   return token >= 0 && token < vocab_size() && ends_generation_[token];
 }
 
-bool Tokenizer::is_control(TokenId token) const {
-  return token >= 0 && token < vocab_size() && spec_.kinds[token] == TokenKind::control;
-}
-
 std::optional<TokenId> Tokenizer::find_token(std::string_view text) const {
   return stored_forms_->find(text);
 }

@@ -93,8 +93,7 @@ class Tokenizer {
 
   int vocab_size() const { return static_cast<int>(spec_.tokens.size()); }
   const TokenizerSpec& spec() const { return spec_; }
-  bool is_end_of_generation(TokenId token) const;  // false for ids out of range, as below
-  bool is_control(TokenId token) const;
+  bool is_end_of_generation(TokenId token) const;                  // false for ids out of range
   std::optional<TokenId> find_token(std::string_view text) const;  // by its stored form
 
  protected:
