@@ -189,6 +189,9 @@ class Failures(unittest.TestCase):
                 self.fails(2, value, "score", "-m", model(), "--json", stdin=line)
         for line in (b'{"tokens":1}', b'{"tokens":"ab"}', b'{"tokens":{"a":1}}', b'[1,2]'):
             self.fails(2, "line 1", "score", "-m", model(), "--json", stdin=line)
+        for option, value in (("--prompt-len", "0"), ("--prompt-len", "4000000000"), ("--gen-len", "1"),
+                              ("--sequences", "0"), ("--repeats", "0"), ("--max-model-len", "10")):
+            self.fails(2, option, "bench", "-m", model(), option, value)
         self.fails(2, "--ctx", "ppl", "-m", model(), "--ctx", "1", stdin=b"a b c")
 
     def test_a_missing_or_broken_file_is_3(self):

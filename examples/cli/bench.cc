@@ -20,6 +20,8 @@ namespace {
 
 using Clock = std::chrono::steady_clock;
 
+constexpr int kMostTokens = 1 << 23;  // half of what the library takes in a sequence
+
 double seconds_since(Clock::time_point start) {
   return std::chrono::duration<double>(Clock::now() - start).count();
 }
@@ -37,12 +39,19 @@ struct Bench {
   std::vector<uint32_t> sequences = {1};
 
   void operator()() const {
-    if (prompt_len < 1) throw Failure(ExitCode::usage, "--prompt-len must be at least 1");
-    if (gen_len < 2) throw Failure(ExitCode::usage, "--gen-len must be at least 2");
+    const uint32_t len = prompt_len + 1 + gen_len;
+    if (engine.max_model_len && *engine.max_model_len < len) {
+      throw Failure(
+          ExitCode::usage,
+          "--max-model-len must be at least --prompt-len + 1 + --gen-len, " + std::to_string(len));
+    }
     const uint32_t most = *std::max_element(sequences.begin(), sequences.end());
     const kvinfer::Model opened = model.open();
     kvinfer::EngineOptions options = engine.options(model, opened).max_sequences(most);
-    if (!engine.max_model_len) options.max_model_len(prompt_len + 1 + gen_len);
+    if (!engine.max_model_len) {
+      check_context(opened, "--prompt-len + 1 + --gen-len:", len);
+      options.max_model_len(len);
+    }
     if (!engine.kv_budget_bytes) fit_budget(opened, options);
     const auto running = kvinfer::Engine::create(opened, options);
 
@@ -139,8 +148,10 @@ void add_bench(CLI::App& app) {
   CLI::App& command = *app.add_subcommand("bench", "Measure tokens per second");
   bench->model.add_to(command);
   bench->model.add_threads_to(command);
-  command.add_option("--prompt-len", bench->prompt_len, "Tokens of a prompt (default: 512)");
-  command.add_option("--gen-len", bench->gen_len, "Tokens to generate (default: 128)");
+  command.add_option("--prompt-len", bench->prompt_len, "Tokens of a prompt (default: 512)")
+      ->check(CLI::Range(1, kMostTokens));
+  command.add_option("--gen-len", bench->gen_len, "Tokens to generate (default: 128)")
+      ->check(CLI::Range(2, kMostTokens));
   command.add_option("--sequences", bench->sequences, "Sequences at once, as 1,4 (default: 1)")
       ->delimiter(',')
       ->check(CLI::Range(1, 4096));
