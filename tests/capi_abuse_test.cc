@@ -251,6 +251,12 @@ void CapiAbuse::abuse_templates() {
                       &needed, nullptr));
   EXPECT_INVALID(
       CALL(kvi_apply_template, model_, &message, 1, nullptr, 4, buffer, 16, &needed, nullptr));
+  expect_names(
+      [&](kvi_error** e) {
+        return kvi_apply_template(model_, &message, 1, nullptr, 0, buffer, 16, &needed, e);
+      },
+      "role");  // it is empty
+  message.role = "user";
   EXPECT_EQ(CALL(kvi_apply_template, model_, &message, 1, nullptr, 0, buffer, 16, &needed, nullptr),
             KVI_UNSUPPORTED);
   message.role = nullptr;
@@ -418,6 +424,8 @@ void CapiAbuse::abuse_requests() {
             KVI_INVALID_STATE);
   EXPECT_INVALID(CALL(kvi_request_wait, nullptr, 0, nullptr));
   EXPECT_EQ(CALL(kvi_request_wait, request, 0, nullptr), KVI_OK);
+  EXPECT_EQ(CALL(kvi_request_user, nullptr), nullptr);
+  EXPECT_EQ(CALL(kvi_request_user, request), nullptr);
   EXPECT_INVALID(CALL(kvi_request_await, nullptr, 0, nullptr));
   EXPECT_INVALID(CALL(kvi_request_cancel, nullptr, KVI_STOP, nullptr));
   EXPECT_INVALID(CALL(kvi_request_cancel, request, KVI_CONTINUE, nullptr));
@@ -444,7 +452,11 @@ void CapiAbuse::abuse_generation() {
       CALL(kvi_generate, engine_, nullptr, 1, nullptr, nullptr, nullptr, nullptr, nullptr));
   EXPECT_INVALID(
       CALL(kvi_generate, engine_, "\xc3", 1, nullptr, nullptr, nullptr, nullptr, nullptr));
-  EXPECT_INVALID(CALL(kvi_generate, engine_, "", 0, nullptr, nullptr, nullptr, nullptr, nullptr));
+  expect_names(
+      [&](kvi_error** e) {
+        return kvi_generate(engine_, "", 0, nullptr, nullptr, nullptr, nullptr, e);
+      },
+      "the prompt is empty");
   const std::string long_prompt(5000, 'x');
   expect_names(
       [&](kvi_error** e) {

@@ -84,7 +84,8 @@ static void defaults_are_those_of_the_header(void) {
         generate.top_p == 0.95f && generate.min_p == 0.05f && generate.repetition_penalty == 1 &&
         generate.presence_penalty == 0 && generate.frequency_penalty == 0 &&
         generate.top_logprobs == -1 && generate.seed == 0 && generate.ignore_eos == 0 &&
-        generate.num_stops == 0 && generate.num_biases == 0 && generate.timeout_ms == KVI_FOREVER);
+        generate.num_stops == 0 && generate.num_biases == 0 && generate.timeout_ms == KVI_FOREVER &&
+        generate.user == NULL);
   kvi_model_options model;
   OK(kvi_model_options_init(&model, sizeof model));
   CHECK(model.load == KVI_LOAD_WEIGHTS && model.device == 0 && model.num_threads == KVI_AUTO &&
@@ -310,6 +311,123 @@ static void logprobs_agree_with_scores(kvi_engine* engine) {
   kvi_session_release(session);
 }
 
+/* What a loop around kvi_engine_wait keeps of a request. */
+typedef struct job {
+  size_t size;
+  int32_t finish;
+} job;
+
+static void a_waiter_finds_its_own_object(kvi_engine* engine) {
+  kvi_session* sessions[3];
+  job jobs[3] = {{0, 0}};
+  int i, num_running = 3;
+  for (i = 0; i < 3; ++i) {
+    kvi_generate_options options = greedy(5 + (uint32_t)i);
+    kvi_request* request = NULL;
+    options.user = &jobs[i];
+    OK(kvi_session_create(engine, NULL, &sessions[i], error));
+    OK(kvi_session_append_text(sessions[i], "once upon", 9, error));
+    OK(kvi_session_generate(sessions[i], &options, &request, error));
+    CHECK(kvi_request_user(request) == &jobs[i]);
+  }
+  while (num_running > 0) {
+    kvi_request* ready[3];
+    char text[256];
+    size_t count = 0, size = 0, r;
+    OK(kvi_engine_wait(engine, ready, 3, &count, KVI_FOREVER, error));
+    for (r = 0; r < count; ++r) {
+      job* its = kvi_request_user(ready[r]);
+      CHECK(its >= jobs && its < jobs + 3);
+      OK(kvi_request_read(ready[r], text, sizeof text, &size, &its->finish, error));
+      its->size += size;
+      if (its->finish == KVI_FINISH_NONE) continue;
+      kvi_request_release(ready[r]);
+      --num_running;
+    }
+  }
+  for (i = 0; i < 3; ++i) {
+    CHECK(jobs[i].size > 0 && jobs[i].finish == KVI_FINISH_LENGTH);
+    kvi_session_release(sessions[i]);
+  }
+  CHECK(kvi_request_user(NULL) == NULL);
+}
+
+static void structs_take_texts_without_their_sizes(kvi_engine* engine) {
+  kvi_session* session = NULL;
+  kvi_part part;
+  kvi_message message;
+  size_t count = 0, expected = 0;
+  kvi_error* error = NULL;
+  OK(kvi_session_create(engine, NULL, &session, error));
+  OK(kvi_part_init(&part, sizeof part));
+  OK(kvi_session_append(session, &part, 1, error)); /* NULL: empty */
+  part.text = "once upon";
+  OK(kvi_session_append(session, &part, 1, error));
+  OK(kvi_session_tokens(session, NULL, 0, &count, error));
+  OK(kvi_session_truncate(session, 0, error));
+  OK(kvi_session_append_text(session, "once upon", 9, error));
+  OK(kvi_session_tokens(session, NULL, 0, &expected, error));
+  CHECK(count > 0 && count == expected);
+  OK(kvi_message_init(&message, sizeof message));
+  message.content = "Hi";
+  CHECK(kvi_session_set_messages(session, &message, 1, NULL, 0, NULL, &error) ==
+        KVI_INVALID_ARGUMENT);
+  CHECK(strstr(kvi_error_message(error), "role") != NULL);
+  kvi_error_release(error);
+  kvi_session_release(session);
+}
+
+/* One page of each layer group, or a few: what 200 tokens never fit. */
+static void a_prompt_that_never_fits_is_refused_at_once(kvi_model* model) {
+  enum { NUM_TOKENS = 200 };
+  kvi_engine_options options;
+  kvi_generate_options generate = greedy(256);
+  kvi_engine* engine = NULL;
+  kvi_session* session = NULL;
+  kvi_request* request = NULL;
+  kvi_part part;
+  kvi_plan plan;
+  kvi_usage usage;
+  kvi_error* error = NULL;
+  collected all = {.answer = KVI_CONTINUE};
+  char budget[32];
+  int32_t tokens[NUM_TOKENS];
+  int i;
+  for (i = 0; i < NUM_TOKENS; ++i) tokens[i] = 65;
+  OK(kvi_engine_options_init(&options, sizeof options));
+  OK(kvi_plan_init(&plan, sizeof plan));
+  OK(kvi_plan_engine(model, &options, &plan, error));
+  options.num_threads = 1;
+  options.kv_budget_bytes = plan.kv_bytes_per_token * 64;
+  OK(kvi_engine_create(model, &options, &engine, error));
+  OK(kvi_session_create(engine, NULL, &session, error));
+  OK(kvi_part_init(&part, sizeof part));
+  part.kind = KVI_PART_TOKENS;
+  part.tokens = tokens;
+  part.num_tokens = NUM_TOKENS;
+  OK(kvi_session_append(session, &part, 1, error));
+  CHECK(kvi_session_generate(session, NULL, &request, &error) == KVI_EXHAUSTED);
+  snprintf(budget, sizeof budget, "%llu", (unsigned long long)options.kv_budget_bytes);
+  CHECK(request == NULL && !kvi_error_retryable(error) &&
+        kvi_error_available(error) == options.kv_budget_bytes &&
+        kvi_error_needed(error) > options.kv_budget_bytes);
+  CHECK(strstr(kvi_error_message(error), budget) != NULL &&
+        strstr(kvi_error_message(error), "kv_budget_bytes") != NULL);
+  kvi_error_release(error);
+  kvi_session_release(session);
+
+  /* What was delivered before the pages gave out is counted. */
+  error = NULL;
+  OK(kvi_usage_init(&usage, sizeof usage));
+  CHECK(kvi_generate(engine, "once upon", 9, &generate, collect, &all, &usage, &error) ==
+        KVI_EXHAUSTED);
+  CHECK(!kvi_error_retryable(error));
+  CHECK(usage.finish == KVI_FINISH_ERROR && usage.generated_tokens > 0 &&
+        usage.generated_tokens == all.num_tokens && usage.prompt_tokens > 0);
+  kvi_error_release(error);
+  kvi_engine_release(engine);
+}
+
 static void a_closed_engine_says_so(kvi_engine* engine) {
   kvi_session *session = NULL, *late = NULL;
   OK(kvi_session_create(engine, NULL, &session, error));
@@ -342,6 +460,7 @@ int main(int argc, char** argv) {
   OK(kvi_model_open(argv[1], KVI_ZERO_TERMINATED, NULL, &model, error));
   texts_tell_their_size_and_are_never_cut(model);
   tokens_become_text_again(model);
+  a_prompt_that_never_fits_is_refused_at_once(model);
   engine = open_engine(model);
   kvi_model_release(model); /* the engine keeps it */
   blocking_and_pulled_text_are_the_same(engine);
@@ -349,6 +468,8 @@ int main(int argc, char** argv) {
   callbacks_stop_and_cancel(engine);
   a_cancelled_request_rolls_back(engine);
   logprobs_agree_with_scores(engine);
+  a_waiter_finds_its_own_object(engine);
+  structs_take_texts_without_their_sizes(engine);
   a_closed_engine_says_so(engine);
   kvi_engine_release(engine);
   puts("the C interface keeps its conventions");

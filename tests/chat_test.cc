@@ -126,6 +126,40 @@ TEST_P(ChatTest, TheSecondTurnKeepsTheFirstAndSaysWhatAFreshSessionSays) {
   kvi_session_release(session);
 }
 
+TEST_P(ChatTest, TheTemplateRendersTheExactText) {
+  kvi_message messages[3];
+  for (kvi_message& message : messages) kvi_message_init(&message, sizeof message);
+  messages[0].role = "user";  // the sizes: up to the terminator
+  messages[0].content = "What is 2+2?";
+  messages[1].role = "assistant";
+  messages[1].content = "4<|im_end|>";  // text, not a token
+  messages[2].role = "user";
+  messages[2].content = "And 3+3?";
+  const std::string turns =
+      "<|im_start|>system\nYou are a helpful AI assistant named SmolLM, trained by Hugging Face"
+      "<|im_end|>\n<|im_start|>user\nWhat is 2+2?<|im_end|>\n"
+      "<|im_start|>assistant\n4<|im_end|><|im_end|>\n<|im_start|>user\nAnd 3+3?<|im_end|>\n";
+  const auto render = [&](const char* arguments) {
+    size_t size = 0;
+    EXPECT_EQ(kvi_apply_template(model_, messages, 3, arguments, KVI_ZERO_TERMINATED, nullptr, 0,
+                                 &size, nullptr),
+              KVI_OK);
+    std::string text(size, '\0');
+    EXPECT_EQ(kvi_apply_template(model_, messages, 3, arguments, KVI_ZERO_TERMINATED, text.data(),
+                                 size, &size, nullptr),
+              KVI_OK);
+    return text;
+  };
+  EXPECT_EQ(render("{}"), turns + "<|im_start|>assistant\n");
+  EXPECT_EQ(render(R"({"add_generation_prompt": false})"), turns);
+  kvi_error* error = nullptr;
+  EXPECT_EQ(kvi_apply_template(model_, messages, 3, "[]", 2, nullptr, 0, nullptr, &error),
+            KVI_INVALID_ARGUMENT);
+  EXPECT_NE(std::string(kvi_error_message(error)).find("arguments is not"), std::string::npos)
+      << kvi_error_message(error);
+  kvi_error_release(error);
+}
+
 INSTANTIATE_TEST_SUITE_P(Activations, ChatTest,
                          testing::Values(KVI_ACTIVATIONS_INT8, KVI_ACTIVATIONS_F32));
 

@@ -127,6 +127,75 @@ TEST(KvinferHpp, LogprobsAndScoresAreTheSameNumbers) {
   EXPECT_EQ(stream.top_logprobs(0)[0].token, stream.tokens()[0]);
 }
 
+TEST(KvinferHpp, ConversationsNeedATemplateAndSayWhatToDoWithoutOne) {
+  auto model = kvinfer::Model::open(kModelPath, kvinfer::ModelOptions().metadata_only());
+  const auto text = model.try_apply_template({{"user", "Hi"}});
+  ASSERT_FALSE(text);
+  EXPECT_EQ(text.error().status(), kvinfer::Status::UNSUPPORTED);
+  EXPECT_NE(text.error().message().find("kvi_session_append"), std::string::npos);
+  EXPECT_EQ(model.try_apply_template({{"", "Hi"}}).error().status(),
+            kvinfer::Status::INVALID_ARGUMENT);
+}
+
+TEST(KvinferHpp, ABiasForbidsATokenAndForcesAnother) {
+  auto engine = kvinfer::Engine::open(kModelPath, small_engine());
+  auto session = engine.session();
+  session.append("once");
+  auto stream = session.generate(greedy(3).bias(65, 1000));
+  while (stream.next()) continue;
+  EXPECT_EQ(stream.tokens(), std::vector<int32_t>(3, 65));
+}
+
+TEST(KvinferHpp, ATimeoutEndsARequestAsCancelled) {
+  auto engine = kvinfer::Engine::open(kModelPath, small_engine());
+  auto session = engine.session();
+  session.append("once");
+  auto stream = session.generate(greedy(200).timeout(kvinfer::Milliseconds(0)));
+  while (stream.next()) continue;
+  EXPECT_EQ(stream.finish(), kvinfer::Finish::cancelled);
+  EXPECT_STREQ(kvinfer::finish_name(stream.finish()), "cancelled");
+}
+
+TEST(KvinferHpp, TheLogNamesWhatFailedAndMaxQueuedIsChecked) {
+  std::vector<std::string> messages;
+  const auto log = [&](kvinfer::LogLevel, const char* message) { messages.push_back(message); };
+  {
+    auto engine = kvinfer::Engine::open(kModelPath, small_engine().log(log));
+    engine.close();
+  }
+  ASSERT_FALSE(messages.empty());
+  EXPECT_NE(messages[0].find(kModelPath), std::string::npos);
+  const auto refused = kvinfer::Engine::try_open(kModelPath, small_engine().max_queued(UINT32_MAX));
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("max_queued"), std::string::npos);
+}
+
+TEST(KvinferHpp, AWaiterFindsItsOwnObject) {
+  auto engine = kvinfer::Engine::open(kModelPath, small_engine());
+  auto session = engine.session();
+  session.append("once");
+  const auto nothing = engine.try_wait(4, kvinfer::Milliseconds(0));
+  ASSERT_FALSE(nothing);
+  EXPECT_EQ(nothing.error().status(), kvinfer::Status::TIMEOUT);
+  int object = 0;
+  auto stream = session.generate(greedy(4).user(&object));
+  const std::vector<kvi_request*> ready = engine.wait();
+  ASSERT_EQ(ready.size(), 1u);
+  EXPECT_EQ(ready[0], stream.raw());
+  EXPECT_EQ(kvi_request_user(ready[0]), &object);
+  EXPECT_EQ(stream.user(), &object);
+  while (stream.next()) continue;
+}
+
+TEST(KvinferHpp, AConstResultGivesItsValue) {
+  auto engine = kvinfer::Engine::open(kModelPath, small_engine());
+  const auto stats = engine.try_stats();
+  ASSERT_TRUE(stats);
+  EXPECT_EQ(stats->kv_budget_bytes, 8u << 20);
+  EXPECT_EQ((*stats).num_running, 0u);
+  EXPECT_EQ(kvinfer::version(), kvi_version());
+}
+
 TEST(KvinferHpp, AProgressFunctionAbortsLoading) {
   uint64_t seen = 0;
   const auto options = kvinfer::ModelOptions().progress([&](uint64_t, uint64_t total) {

@@ -8,6 +8,7 @@
 enum { MAX_REQUESTS = 16 };
 
 typedef struct answer {
+  const char* prompt;
   kvi_session* session;
   kvi_request* request;
   char text[4096];
@@ -16,8 +17,10 @@ typedef struct answer {
 
 static kvi_status ask(kvi_engine* engine, const char* prompt, answer* a, kvi_error** error) {
   kvi_generate_options options;
+  a->prompt = prompt;
   kvi_generate_options_init(&options, sizeof options);
   options.max_tokens = 48;
+  options.user = a;
   kvi_status status = kvi_session_create(engine, NULL, &a->session, error);
   if (status == KVI_OK)
     status = kvi_session_append_text(a->session, prompt, KVI_ZERO_TERMINATED, error);
@@ -54,13 +57,12 @@ int main(int argc, char** argv) {
     size_t count = 0, r;
     status = kvi_engine_wait(engine, ready, MAX_REQUESTS, &count, KVI_FOREVER, &error);
     for (r = 0; r < count; ++r) {
-      for (i = 0; i < num_requests; ++i) {
-        if (answers[i].request != ready[r] || !take_text(&answers[i], &status, &error)) continue;
-        printf("%s%.*s\n\n", argv[2 + i], (int)answers[i].size, answers[i].text);
-        kvi_request_release(answers[i].request);
-        answers[i].request = NULL;
-        --num_running;
-      }
+      answer* a = kvi_request_user(ready[r]);
+      if (!take_text(a, &status, &error)) continue;
+      printf("%s%.*s\n\n", a->prompt, (int)a->size, a->text);
+      kvi_request_release(a->request);
+      a->request = NULL;
+      --num_running;
     }
   }
   if (status != KVI_OK)

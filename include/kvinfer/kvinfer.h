@@ -112,9 +112,10 @@ KVI_API kvi_status KVI_CALL kvi_error_code(const kvi_error* error); /* KVI_OK fo
 KVI_API const char* KVI_CALL kvi_error_message(const kvi_error* error);
 /* 1 when the same call may succeed later without any change. */
 KVI_API int32_t KVI_CALL kvi_error_retryable(const kvi_error* error);
-/* For exhaustion and sizes: what was needed and what there was, in the unit that the message names. */
+/* For exhaustion and sizes, in the unit that the message names, else 0: what was needed, */
 KVI_API uint64_t KVI_CALL kvi_error_needed(const kvi_error* error);
-KVI_API uint64_t KVI_CALL kvi_error_available(const kvi_error* error);
+KVI_API uint64_t KVI_CALL kvi_error_available(const kvi_error* error); /* what there was */
+/* Gives the error back; its message is not valid any more. */
 KVI_API void KVI_CALL kvi_error_release(kvi_error* error);
 
 /* ---- log --------------------------------------------------------------------------------------- */
@@ -211,17 +212,20 @@ enum {
 KVI_API kvi_status KVI_CALL kvi_model_options_init(kvi_model_options* options, size_t struct_size);
 KVI_API kvi_status KVI_CALL kvi_model_info_init(kvi_model_info* info, size_t struct_size);
 
-/* Opens a model: a GGUF file, a .safetensors file, or a folder with config.json, tokenizer.json and safetensors.
+/* Opens a model: a GGUF file, a .safetensors file (config.json and tokenizer.json lie beside it), or a folder that
+ * holds one model: one .gguf file, or config.json, tokenizer.json and safetensors in one file or several.
  * The weights are read and repacked, and owned from then on: the file may change or go. Peak memory is the
  * final size plus a part of a tensor per thread (kvi_plan states it). Blocks until done.
  *  path, path_size  UTF-8
  *  options          NULL: the defaults
  *  out              the model, one reference
- * Errors: NOT_FOUND, IO, CORRUPT (names the place in the file), UNSUPPORTED (names the architecture or type; not
- * with KVI_LOAD_METADATA, where kvi_model_info says it), OUT_OF_MEMORY, CANCELLED. Any thread. */
+ * Errors: INVALID_ARGUMENT (an option, named; a folder with several models), NOT_FOUND, IO, CORRUPT (names the place
+ * in the file), UNSUPPORTED (names the architecture or type; not with KVI_LOAD_METADATA, where kvi_model_info says
+ * it), OUT_OF_MEMORY, CANCELLED. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_model_open(const char* path, size_t path_size,
                                            const kvi_model_options* options, kvi_model** out,
                                            kvi_error** error);
+/* Gives the reference back; engines, sessions and decoders keep what they need. Any thread. */
 KVI_API void KVI_CALL kvi_model_release(kvi_model* model);
 
 /* Describes a model. Any thread. */
@@ -230,12 +234,14 @@ KVI_API kvi_status KVI_CALL kvi_model_get_info(const kvi_model* model, kvi_model
 /* A text about a model: which is one of KVI_MODEL_*. Errors: BUFFER_TOO_SMALL. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_model_text(const kvi_model* model, int32_t which, char* buffer,
                                            size_t capacity, size_t* needed, kvi_error** error);
-/* The metadata of the model's file: keys in alphabetical order, values as JSON (long arrays are cut to their
- * first 8 elements and a string that says how many follow). Errors: NOT_FOUND, BUFFER_TOO_SMALL. Any thread. */
+/* How many keys the metadata of the model's file has; 0 for NULL. Any thread. */
 KVI_API size_t KVI_CALL kvi_model_metadata_count(const kvi_model* model);
+/* The key at index, in alphabetical order. Errors: NOT_FOUND (no such index), BUFFER_TOO_SMALL. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_model_metadata_key(const kvi_model* model, size_t index,
                                                    char* buffer, size_t capacity, size_t* needed,
                                                    kvi_error** error);
+/* A key's value as JSON; a long array is cut to its first 8 elements and a string that says how many follow.
+ * Errors: NOT_FOUND (no such key), INVALID_ARGUMENT (an empty key), BUFFER_TOO_SMALL. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_model_metadata_value(const kvi_model* model, const char* key,
                                                      size_t key_size, char* buffer, size_t capacity,
                                                      size_t* needed, kvi_error** error);
@@ -269,34 +275,37 @@ KVI_API kvi_status KVI_CALL kvi_detokenize(const kvi_model* model, const int32_t
                                            size_t count, int32_t render_special, char* buffer,
                                            size_t capacity, size_t* needed, kvi_error** error);
 
-/* An incremental decoder: whole code points, as tokens come. */
+/* An incremental decoder: whole code points, as tokens come. It keeps the model alive. render_special: KVI_SPECIAL_*.
+ * Errors: INVALID_ARGUMENT, UNSUPPORTED (the model has no known tokenizer), OUT_OF_MEMORY. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_decoder_create(kvi_model* model, int32_t render_special,
                                                kvi_decoder** out, kvi_error** error);
-/* Adds a token; *text is what it completes, valid until the next call, *text_size its bytes, perhaps 0. */
+/* Adds a token; *text is what it completes, valid until the decoder's next call, *text_size its bytes, perhaps 0.
+ * Errors: INVALID_ARGUMENT (an id outside the vocabulary), BUSY (another thread uses the decoder). */
 KVI_API kvi_status KVI_CALL kvi_decoder_push(kvi_decoder* decoder, int32_t token, const char** text,
                                              size_t* text_size, kvi_error** error);
-/* Ends the text: U+FFFD for an unfinished code point, else nothing. The decoder then starts anew. */
+/* Ends the text: U+FFFD for an unfinished code point, else nothing. The decoder then starts anew. *text and *text_size
+ * as above. Errors: BUSY. */
 KVI_API kvi_status KVI_CALL kvi_decoder_finish(kvi_decoder* decoder, const char** text,
                                                size_t* text_size, kvi_error** error);
+/* Frees the decoder, and the text that it gave out. Any thread, once no call uses it. */
 KVI_API void KVI_CALL kvi_decoder_release(kvi_decoder* decoder);
 
 /* A turn of a conversation. In an array, elements are messages[0].struct_size bytes apart. */
 typedef struct kvi_message {
   uint32_t struct_size;
-  const char* role; /* "system", "user", "assistant", ... */
-  size_t role_size;
-  const char* content;
-  size_t content_size;
+  const char* role;    /* NULL: "system", "user", "assistant", ...; must not be empty */
+  size_t role_size;    /* KVI_ZERO_TERMINATED; with that, NULL is the empty text */
+  const char* content; /* NULL */
+  size_t content_size; /* KVI_ZERO_TERMINATED, likewise */
 } kvi_message;
-KVI_API kvi_status KVI_CALL kvi_message_init(kvi_message* message,
-                                             size_t struct_size); /* empty texts */
+KVI_API kvi_status KVI_CALL kvi_message_init(kvi_message* message, size_t struct_size);
 
 /* Renders a conversation with the model's chat template (a sandboxed Jinja).
  *  messages, num_messages
  *  arguments, arguments_size  further template variables as a JSON object, or NULL; "add_generation_prompt" is true
  *                             unless given
- * Errors: UNSUPPORTED (no template, or a construct or limit, named with its line), INVALID_ARGUMENT (what the template
- * itself refuses, in its words), BUFFER_TOO_SMALL. Any thread. */
+ * Errors: UNSUPPORTED (no template, or a construct or limit, named with its line), INVALID_ARGUMENT (an empty role,
+ * ill-formed UTF-8 or JSON; what the template itself refuses, in its words), BUFFER_TOO_SMALL. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_apply_template(const kvi_model* model, const kvi_message* messages,
                                                size_t num_messages, const char* arguments,
                                                size_t arguments_size, char* buffer, size_t capacity,
@@ -363,8 +372,10 @@ KVI_API kvi_status KVI_CALL kvi_engine_open(const char* path, size_t path_size,
  * Errors: TIMEOUT (closing goes on), INVALID_STATE (called inside a callback of the engine). Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_close(kvi_engine* engine, uint32_t timeout_ms,
                                              kvi_error** error);
+/* Gives the reference back. Sessions and requests keep the engine; it ends with the last of them, without waiting for
+ * the step at hand. Any thread. */
 KVI_API void KVI_CALL kvi_engine_release(kvi_engine* engine);
-/* The engine's model: a new reference. Any thread. */
+/* The engine's model: a new reference. Errors: OUT_OF_MEMORY. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_model(kvi_engine* engine, kvi_model** out,
                                              kvi_error** error);
 /* A snapshot of the counters. Any thread, never waits for a step. */
@@ -372,7 +383,7 @@ KVI_API kvi_status KVI_CALL kvi_engine_get_stats(kvi_engine* engine, kvi_stats* 
                                                  kvi_error** error);
 /* Waits until requests of this engine have output to read or have finished, and names them: one waiter serves
  * thousands. A request is named again only when there is news after its last read.
- *  requests, capacity  out: borrowed handles of unfinished or unread requests that the caller still holds
+ *  requests, capacity  out: borrowed handles of unfinished or unread requests that the caller holds (kvi_request_user)
  *  count               out: how many; the rest are named by the next call
  *  timeout_ms          0: just look; KVI_FOREVER
  * Errors: TIMEOUT (count is 0), CLOSED. Any thread; each piece of news goes to one waiter. */
@@ -405,15 +416,16 @@ KVI_API kvi_status KVI_CALL kvi_plan_engine(const kvi_model* model,
 /* ---- session ----------------------------------------------------------------------------------- */
 /* A session is one running text: its tokens and their KV pages. Appending only adds tokens; they are computed by the
  * next request. While a request of a session runs, the session's other functions return BUSY, except cancel (on the
- * request), kvi_session_get_info and release (which cancels the request). */
+ * request), kvi_session_get_info and release (which cancels the request). A session is used by one thread at a time: a
+ * second one gets BUSY (retryable). Functions that do not say "any thread" keep to this rule. */
 
 enum { KVI_PART_TEXT = 0, KVI_PART_TOKENS = 1 };
 /* A piece of input. In an array, elements are parts[0].struct_size bytes apart. */
 typedef struct kvi_part {
   uint32_t struct_size;
   int32_t kind;          /* KVI_PART_TEXT */
-  const char* text;      /* KVI_PART_TEXT: UTF-8 */
-  size_t text_size;      /* 0 */
+  const char* text;      /* NULL; KVI_PART_TEXT: UTF-8 */
+  size_t text_size;      /* KVI_ZERO_TERMINATED; with that, NULL is the empty text */
   const int32_t* tokens; /* KVI_PART_TOKENS */
   size_t num_tokens;     /* 0 */
   /* KVI_BOS_AUTO: text only; automatic adds one at the start of a session at most */
@@ -453,14 +465,14 @@ KVI_API kvi_status KVI_CALL kvi_messages_result_init(kvi_messages_result* result
 KVI_API kvi_status KVI_CALL kvi_session_create(kvi_engine* engine,
                                                const kvi_session_options* options,
                                                kvi_session** out, kvi_error** error);
-/* Gives its pages back, after cancelling its request, if any. */
+/* Gives its pages back, after cancelling its request, if any, whose handle stays valid. Any thread. */
 KVI_API void KVI_CALL kvi_session_release(kvi_session* session);
 /* Adds tokens at the end: all parts, or none on failure.
- * Errors: INVALID_ARGUMENT (ill-formed UTF-8, an id outside the vocabulary), CONTEXT_FULL (needed and available in
- * tokens), BUSY, CLOSED. */
+ * Errors: INVALID_ARGUMENT (ill-formed UTF-8, an id outside the vocabulary), UNSUPPORTED (text, and the model has no
+ * known tokenizer), CONTEXT_FULL (needed and available in tokens), BUSY, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_session_append(kvi_session* session, const kvi_part* parts,
                                                size_t num_parts, kvi_error** error);
-/* kvi_session_append of one text with the defaults of kvi_part. */
+/* kvi_session_append of one text with the defaults of kvi_part. Errors: those of kvi_session_append. */
 KVI_API kvi_status KVI_CALL kvi_session_append_text(kvi_session* session, const char* text,
                                                     size_t text_size, kvi_error** error);
 /* Makes the session hold a conversation: renders all of it with the model's chat template, keeps the longest common
@@ -480,7 +492,7 @@ KVI_API kvi_status KVI_CALL kvi_session_truncate(kvi_session* session, uint32_t 
  * Errors: BUSY, CLOSED, OUT_OF_MEMORY. */
 KVI_API kvi_status KVI_CALL kvi_session_fork(kvi_session* session, kvi_session** out,
                                              kvi_error** error);
-/* The session's tokens. Errors: BUFFER_TOO_SMALL, BUSY. */
+/* The session's tokens. Errors: BUFFER_TOO_SMALL, BUSY, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_session_tokens(kvi_session* session, int32_t* tokens,
                                                size_t capacity, size_t* count, kvi_error** error);
 /* Describes a session; also while a request runs. Any thread. */
@@ -521,6 +533,7 @@ typedef struct kvi_generate_options {
   const kvi_logit_bias* biases; /* NULL */
   uint32_t num_biases;          /* 0 */
   uint32_t timeout_ms; /* KVI_FOREVER; afterwards the request ends as KVI_FINISH_CANCELLED */
+  void* user;          /* NULL; what kvi_request_user gives back */
 } kvi_generate_options;
 KVI_API kvi_status KVI_CALL kvi_generate_options_init(kvi_generate_options* options,
                                                       size_t struct_size);
@@ -554,10 +567,16 @@ KVI_API kvi_status KVI_CALL kvi_usage_init(kvi_usage* usage, size_t struct_size)
  *  options  NULL: the defaults
  *  out      the request, one reference; releasing it before its end cancels it (keeping what was made)
  * Errors: INVALID_ARGUMENT (names the option; also an empty session), BUSY, EXHAUSTED (the queue is full, retryable; or
- * the KV budget can never hold the prompt), CLOSED. */
+ * the KV budget can never hold the prompt, with needed and available in bytes), CLOSED. Where pages give out later,
+ * kvi_request_await says EXHAUSTED: retryable where other sessions hold pages, not where the request alone is too
+ * large. Of a session's callers one thread at a time; the request then belongs to any thread. */
 KVI_API kvi_status KVI_CALL kvi_session_generate(kvi_session* session,
                                                  const kvi_generate_options* options,
                                                  kvi_request** out, kvi_error** error);
+
+/* The user pointer of the options that the request was made with, so that a loop around kvi_engine_wait finds its own
+ * object. NULL where there is none, or no request. Any thread. */
+KVI_API void* KVI_CALL kvi_request_user(const kvi_request* request);
 
 /* Takes generated text that was not read yet: as many whole code points as fit.
  *  buffer, capacity  at least 4 bytes; no terminator is written
@@ -569,14 +588,15 @@ KVI_API kvi_status KVI_CALL kvi_request_read(kvi_request* request, char* buffer,
 /* The ids generated so far, from index first on, and their log-probabilities (natural, of the model's own
  * distribution before sampling settings; NaN where top_logprobs is -1). Text may lag behind ids.
  *  tokens, logprobs, capacity  out; either may be NULL
- *  count                       out: how many were written */
+ *  count                       out: how many were written, 0 past the end
+ * Errors: INVALID_ARGUMENT. Any thread; reading ids takes nothing away. */
 KVI_API kvi_status KVI_CALL kvi_request_tokens(kvi_request* request, size_t first, int32_t* tokens,
                                                float* logprobs, size_t capacity, size_t* count,
                                                kvi_error** error);
 /* The most probable tokens at the place of generated token index, best first.
  *  tokens, logprobs, capacity  out; either may be NULL; a small capacity gets the best ones
  *  count                       out: how many were written; with capacity 0 how many there are
- * Errors: NOT_FOUND (no such index), INVALID_STATE (top_logprobs was below 1). */
+ * Errors: NOT_FOUND (no such index), INVALID_STATE (top_logprobs was below 1). Any thread. */
 KVI_API kvi_status KVI_CALL kvi_request_top_logprobs(kvi_request* request, size_t index,
                                                      int32_t* tokens, float* logprobs,
                                                      size_t capacity, size_t* count,
@@ -590,12 +610,15 @@ KVI_API kvi_status KVI_CALL kvi_request_wait(kvi_request* request, uint32_t time
 KVI_API kvi_status KVI_CALL kvi_request_await(kvi_request* request, uint32_t timeout_ms,
                                               kvi_error** error);
 /* Asks for the end, within one step; finish becomes KVI_FINISH_CANCELLED. Returns at once. No effect after the end.
- *  how  KVI_STOP: keep the generated tokens in the session; KVI_CANCEL: the session is as before the request */
+ *  how  KVI_STOP: keep the generated tokens in the session; KVI_CANCEL: the session is as before the request
+ * The first call counts. Errors: INVALID_ARGUMENT. Any thread, also in callbacks. */
 KVI_API kvi_status KVI_CALL kvi_request_cancel(kvi_request* request, int32_t how,
                                                kvi_error** error);
 /* Counts and times so far. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_request_get_usage(kvi_request* request, kvi_usage* usage,
                                                   kvi_error** error);
+/* Gives the handle back; a request that still runs is cancelled as by KVI_STOP, and kvi_engine_wait names it no more.
+ * Any thread. */
 KVI_API void KVI_CALL kvi_request_release(kvi_request* request);
 
 /* A piece of generated text, as a callback sees it; valid during the call. */
@@ -612,7 +635,8 @@ typedef int32_t(KVI_CALL* kvi_text_fn)(void* user, const kvi_text* text);
  *  prompt, prompt_size  UTF-8; add_bos automatic, special tokens not parsed
  *  options              NULL: the defaults
  *  on_text, user        called on this thread as text comes, with no lock held; NULL: only usage is wanted
- *  usage                out, or NULL
+ *  usage                out, or NULL; written also when generation began and then failed: on_text has had what came
+ *                       before, and finish is KVI_FINISH_ERROR
  * Errors: those of append, generate and await; CANCELLED when on_text answered KVI_CANCEL. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_generate(kvi_engine* engine, const char* prompt, size_t prompt_size,
                                          const kvi_generate_options* options, kvi_text_fn on_text,

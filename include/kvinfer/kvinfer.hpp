@@ -8,6 +8,11 @@
 #ifndef KVINFER_KVINFER_HPP_
 #define KVINFER_KVINFER_HPP_
 
+#if !defined(__cplusplus) || \
+    (__cplusplus < 201703L && (!defined(_MSVC_LANG) || _MSVC_LANG < 201703L))
+#error "kvinfer.hpp needs C++17 or later: compile with -std=c++17"
+#endif
+
 #include <kvinfer/kvinfer.h>
 
 #include <chrono>
@@ -39,6 +44,9 @@ enum class Status : int32_t {
   KVI_STATUS_MAP(KVINFER_STATUS)
 #undef KVINFER_STATUS
 };
+
+// Of the library that is loaded: major << 16 | minor << 8 | patch.
+inline uint32_t version() { return kvi_version(); }
 
 class Error : public std::exception {
  public:
@@ -78,7 +86,9 @@ class [[nodiscard]] Result {
   explicit operator bool() const { return ok(); }
   // Require ok().
   T& operator*() { return *std::get_if<0>(&state_); }
+  const T& operator*() const { return *std::get_if<0>(&state_); }
   T* operator->() { return std::get_if<0>(&state_); }
+  const T* operator->() const { return std::get_if<0>(&state_); }
   // Requires !ok().
   const Error& error() const { return *std::get_if<1>(&state_); }
 
@@ -284,6 +294,8 @@ class GenerateOptions {
   GenerateOptions& timeout(Milliseconds limit) {
     return options_.timeout_ms = detail::timeout(limit), *this;
   }
+  // What Stream::user, and kvi_request_user in a loop around Engine::wait, give back.
+  GenerateOptions& user(void* object) { return options_.user = object, *this; }
 
   // Calls use(const kvi_generate_options *), which points into *this.
   template <typename Use>
@@ -498,6 +510,10 @@ enum class Finish : int32_t {
   error = KVI_FINISH_ERROR,
 };
 
+inline const char* finish_name(Finish finish) {
+  return kvi_finish_name(static_cast<int32_t>(finish));
+}
+
 // A piece of generated text: whole code points.
 class Chunk {
  public:
@@ -548,6 +564,7 @@ class Stream {
 
   const std::string& text() const { return text_; }  // of all chunks so far
   Finish finish() const { return finish_; }          // none until the last chunk was read
+  void* user() const { return kvi_request_user(raw()); }
 
   void cancel() { kvi_request_cancel(raw(), KVI_STOP, nullptr); }       // any thread; keeps
   void roll_back() { kvi_request_cancel(raw(), KVI_CANCEL, nullptr); }  // any thread
@@ -804,6 +821,19 @@ class Engine {
                        out.top1.data(), nullptr, error);
     });
   }
+  // The requests (Stream::raw) that have news, at most max_count; none within the timeout is TIMEOUT.
+  Result<std::vector<kvi_request*>> try_wait(size_t max_count = 64,
+                                             std::optional<Milliseconds> timeout = std::nullopt) {
+    std::vector<kvi_request*> requests(max_count);
+    size_t count = 0;
+    Result<void> result = detail::check([&](kvi_error** error) {
+      return kvi_engine_wait(raw(), requests.data(), max_count, &count, detail::timeout(timeout),
+                             error);
+    });
+    if (!result) return result.error();
+    requests.resize(count);
+    return requests;
+  }
   // Ends all work; returns when the engine's last thread has ended. Needed only before dlclose.
   Result<void> try_close(std::optional<Milliseconds> timeout = std::nullopt) const {
     return detail::check([&](kvi_error** error) {
@@ -823,6 +853,10 @@ class Engine {
   kvi_stats stats() const { return try_stats().value(); }
   Scores score(const std::vector<int32_t>& tokens, size_t first = 1) const {
     return try_score(tokens, first).value();
+  }
+  std::vector<kvi_request*> wait(size_t max_count = 64,
+                                 std::optional<Milliseconds> timeout = std::nullopt) {
+    return try_wait(max_count, timeout).value();
   }
   void close(std::optional<Milliseconds> timeout = std::nullopt) const {
     try_close(timeout).value();

@@ -23,6 +23,11 @@ std::string_view text_argument(const char* text, size_t size, const char* name) 
   return {text, size};
 }
 
+std::string_view text_member(const char* text, size_t size, const char* name) {
+  if (text == nullptr && size == KVI_ZERO_TERMINATED) return {};
+  return text_argument(text, size, name);
+}
+
 std::string name_argument(const char* text, size_t size, const char* name) {
   std::string_view view = text_argument(text, size, name);
   if (view.empty()) throw Error(Status::INVALID_ARGUMENT, concat(name, " is empty"));

@@ -22,6 +22,8 @@ void require(const void* pointer, const char* name);
 
 // Text in: NULL is accepted where size is 0.
 std::string_view text_argument(const char* text, size_t size, const char* name);
+// Text in a struct whose _init function sets KVI_ZERO_TERMINATED: NULL is accepted with that too.
+std::string_view text_member(const char* text, size_t size, const char* name);
 // A path or key: not empty, and without NUL bytes.
 std::string name_argument(const char* text, size_t size, const char* name);
 

@@ -10,10 +10,10 @@ namespace {
 
 constexpr kvi_message kEmptyMessage = {
     .struct_size = sizeof(kvi_message),
-    .role = "",
-    .role_size = 0,
-    .content = "",
-    .content_size = 0,
+    .role = nullptr,
+    .role_size = KVI_ZERO_TERMINATED,
+    .content = nullptr,
+    .content_size = KVI_ZERO_TERMINATED,
 };
 
 std::string token_text(const Tokenizer& tokenizer, std::optional<TokenId> token) {
@@ -28,9 +28,14 @@ TemplateInput conversation_argument(const LoadedModel& model, const kvi_message*
   TemplateInput input;
   for_each_struct(
       messages, num_messages, kEmptyMessage, "messages", [&](const kvi_message& message) {
+        const std::string_view role = text_member(message.role, message.role_size, "role");
+        if (role.empty()) {
+          throw Error(Status::INVALID_ARGUMENT,
+                      concat("the role of message ", input.messages.size(), " is empty"));
+        }
         input.messages.push_back(
-            {std::string(text_argument(message.role, message.role_size, "role")),
-             std::string(text_argument(message.content, message.content_size, "content")), ""});
+            {std::string(role),
+             std::string(text_member(message.content, message.content_size, "content")), ""});
       });
   input.arguments_json = text_argument(arguments, arguments_size, "arguments");
   if (model.has_tokenizer()) {

@@ -1,5 +1,6 @@
 // kvi_generate: a session and a request of its own, whose text is called out on the caller's thread.
 #include <memory>
+#include <optional>
 #include <vector>
 
 #include "capi/arguments.h"
@@ -94,10 +95,17 @@ extern "C" kvi_status kvi_generate(kvi_engine* engine, const char* prompt, size_
       default:
         reject_value("the answer of on_text", answer, "one of KVI_CONTINUE, KVI_STOP, KVI_CANCEL");
     }
-    request->await(std::nullopt);
-    if (usage == nullptr) return;
-    kvi_usage result = to_abi(request->usage());
-    if (answer == KVI_STOP) result.finish = KVI_FINISH_STOP;
-    write_struct(usage, result);
+    std::optional<Error> failure;
+    try {
+      request->await(std::nullopt);
+    } catch (const Error& e) {
+      failure = e;
+    }
+    if (usage != nullptr) {
+      kvi_usage result = to_abi(request->usage());
+      if (answer == KVI_STOP) result.finish = KVI_FINISH_STOP;
+      write_struct(usage, result);
+    }
+    if (failure) throw *failure;  // what came before it was delivered, and counts
   });
 }

@@ -27,6 +27,7 @@ constexpr kvi_generate_options kDefaultOptions = {
     .biases = nullptr,
     .num_biases = 0,
     .timeout_ms = KVI_FOREVER,
+    .user = nullptr,
 };
 
 // Counts are checked before what they count is read.
@@ -64,6 +65,10 @@ GenerateOptions generate_options_argument(const kvi_generate_options* options, i
     result.sampling.biases.push_back({bias.token, bias.bias});
   }
   return result;
+}
+
+void* user_of(const kvi_generate_options* options) {
+  return options != nullptr ? read_known(options, kDefaultOptions, "options").user : nullptr;
 }
 
 }  // namespace kvi::capi

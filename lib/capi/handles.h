@@ -35,4 +35,5 @@ struct kvi_session {
 struct kvi_request {
   std::shared_ptr<kvi::Engine> engine;
   std::shared_ptr<kvi::Request> request;
+  void* user = nullptr;  // its caller's object
 };

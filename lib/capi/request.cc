@@ -74,9 +74,14 @@ kvi_status kvi_session_generate(kvi_session* session, const kvi_generate_options
         options, session->engine->model()->config().vocab_size);
     auto handle = std::make_unique<kvi_request>();
     handle->engine = session->engine;
+    handle->user = user_of(options);
     handle->request = session->session->generate(std::move(known), handle.get());
     *out = handle.release();
   });
+}
+
+void* kvi_request_user(const kvi_request* request) {
+  return request != nullptr ? request->user : nullptr;
 }
 
 kvi_status kvi_request_read(kvi_request* request, char* buffer, size_t capacity, size_t* size,
@@ -92,6 +97,7 @@ kvi_status kvi_request_read(kvi_request* request, char* buffer, size_t capacity,
     }
     Finish ended = Finish::none;
     *size = request->request->read({buffer, capacity}, &ended);
+    if (request->request->has_unread()) request->engine->name_again(request->request);
     if (finish != nullptr) *finish = static_cast<int32_t>(ended);
   });
 }

@@ -19,7 +19,7 @@ constexpr kvi_part kDefaultPart = {
     .struct_size = sizeof(kvi_part),
     .kind = KVI_PART_TEXT,
     .text = nullptr,
-    .text_size = 0,
+    .text_size = KVI_ZERO_TERMINATED,
     .tokens = nullptr,
     .num_tokens = 0,
     .add_bos = KVI_BOS_AUTO,
@@ -30,7 +30,7 @@ Part part_argument(const kvi_part& part) {
   switch (part.kind) {
     case KVI_PART_TEXT:
       return InputText{
-          text_argument(part.text, part.text_size, "the text of a part"),
+          text_member(part.text, part.text_size, "the text of a part"),
           {add_bos_argument(part.add_bos), parse_special_argument(part.parse_special)}};
     case KVI_PART_TOKENS:
       return array_argument(part.tokens, part.num_tokens, "the tokens of a part");

@@ -88,7 +88,7 @@ void LoadedModel::load_tokenizer(const ModelFile& file) {
     tokenizer_ = kvi::load_tokenizer(file, embedding != nullptr ? embedding->rows : INT32_MAX);
   } catch (const Error& error) {
     if (error.status() != Status::UNSUPPORTED) throw;
-    tokenizer_problem_ = error.message();
+    tokenizer_problem_ = naming(file.path(), error).message();
   }
 }
 

@@ -144,7 +144,7 @@ std::shared_ptr<Request> Session::generate(GenerateOptions options, void* user_h
   Use use(*this);
   validate(options, core_->model().config().vocab_size);
   if (sequence_->tokens.empty()) {
-    throw Error(Status::INVALID_ARGUMENT, "the session is empty; append at least one token first");
+    throw Error(Status::INVALID_ARGUMENT, "the prompt is empty: the session holds no tokens");
   }
   auto request = std::make_shared<Request>(std::move(options));
   request->set_user_handle(user_handle);

@@ -75,7 +75,7 @@ MarkedText render_marked(const jinja::Block& program, const TemplateLimits& limi
   interpreter.define("documents", jinja::None{});
   Value arguments;
   if (!input.arguments_json.empty()) {
-    arguments = jinja::parse_json_object(runtime, input.arguments_json, "arguments_json");
+    arguments = jinja::parse_json_object(runtime, input.arguments_json, "arguments");
     for (const auto& [name, value] : arguments.as_dict().entries) {
       interpreter.define(name.as_view(), value);
     }
