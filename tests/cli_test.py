@@ -160,6 +160,7 @@ class Failures(unittest.TestCase):
         self.fails(2, "--help")
         self.fails(2, "a command is missing; the commands are run, chat, inspect")
         self.fails(2, "there is no command fly; the commands are run, chat, inspect", "fly", "-m", model())
+        self.fails(2, "a command is missing", "-m", model())
         self.fails(2, "--model", "run", "-p", "x")
         self.fails(2, "--help", "run", "-m", model(), "-p", "x", "-n", "many")
         self.fails(2, "--help", "run", "-m", model(), "-p", "x", "-n", "-1")

@@ -126,7 +126,7 @@ void check_context(const kvinfer::Model& opened, const std::string& option, uint
   const uint32_t context_len = opened.info().context_len;
   if (context_len == 0 || value <= context_len) return;
   print_warning(option + " " + std::to_string(value) + " is above the model's context of " +
-                std::to_string(context_len) + " tokens: what it says past that may be poor");
+                std::to_string(context_len) + " tokens");
 }
 
 void fit_budget(const kvinfer::Model& model, kvinfer::EngineOptions& options) {

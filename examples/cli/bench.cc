@@ -49,7 +49,7 @@ struct Bench {
     const kvinfer::Model opened = model.open();
     kvinfer::EngineOptions options = engine.options(model, opened).max_sequences(most);
     if (!engine.max_model_len) {
-      check_context(opened, "--prompt-len + 1 + --gen-len:", len);
+      check_context(opened, "a length (--prompt-len + 1 + --gen-len) of", len);
       options.max_model_len(len);
     }
     if (!engine.kv_budget_bytes) fit_budget(opened, options);

@@ -21,7 +21,8 @@ std::string version() {
 
 std::string unknown_command(const CLI::App& app) {
   const std::vector<std::string> rest = app.remaining();
-  std::string text = rest.empty() ? "a command is missing" : "there is no command " + rest[0];
+  std::string text = rest.empty() || rest[0][0] == '-' ? "a command is missing"
+                                                       : "there is no command " + rest[0];
   const char* separator = "; the commands are ";
   for (const CLI::App* command : app.get_subcommands({})) {
     text += separator + command->get_name();

@@ -42,7 +42,9 @@ struct Score {
     std::vector<int32_t> tokens;
     try {
       const Json request = Json::parse(line);
-      for (const Json& id : request.at("tokens").get_ref<const Json::array_t&>()) {
+      const Json& ids = request.at("tokens");
+      if (!ids.is_array()) throw Failure(ExitCode::usage, place + "\"tokens\" is no list of ids");
+      for (const Json& id : ids) {
         tokens.push_back(token_id(id, place));
       }
     } catch (const Json::exception& error) {
