@@ -377,6 +377,37 @@ TEST_F(TinyEngineTest, GeneratingNoTokensComputesThePrompt) {
   EXPECT_EQ(going_on->usage().cached_tokens, 49u);  // the last token's logits are computed again
 }
 
+TEST_F(TinyEngineTest, BiasesThatForbidEveryTokenAreNamed) {
+  const std::shared_ptr<Engine> engine = Engine::create(model_, {});
+  const std::shared_ptr<Session> session = engine->create_session();
+  append(*session, random_tokens(random_, *model_, 5));
+  GenerateOptions options = sampled(3);
+  for (TokenId token = 0; token < model_->config().vocab_size; ++token) {
+    options.sampling.biases.push_back({token, -INFINITY});
+  }
+  const std::shared_ptr<Request> request = session->generate(options, nullptr);
+  EXPECT_ERROR(request->await(std::nullopt), INVALID_ARGUMENT, "forbid every token");
+  EXPECT_EQ(request->usage().finish, Finish::error);
+  EXPECT_EQ(generate(*session, sampled(3, 5)).tokens.size(), 5u);  // the session goes on
+}
+
+TEST_F(TinyEngineTest, ARequestWithOutputLeftToReadIsNamedAgain) {
+  const std::shared_ptr<Engine> engine = Engine::create(model_, {});
+  const std::shared_ptr<Session> session = engine->create_session();
+  append(*session, random_tokens(random_, *model_, 5));
+  int handle = 0;
+  const std::shared_ptr<Request> request = session->generate(sampled(30), &handle);
+  request->await(std::nullopt);
+  ASSERT_EQ(engine->wait(8, std::chrono::milliseconds(0)), std::vector<void*>{&handle});
+  EXPECT_TRUE(engine->wait(8, std::chrono::milliseconds(0)).empty());
+  char buffer[4];
+  Finish finish = Finish::none;
+  request->read(buffer, &finish);
+  ASSERT_TRUE(request->has_unread());
+  engine->name_again(request);
+  EXPECT_EQ(engine->wait(8, std::chrono::milliseconds(0)), std::vector<void*>{&handle});
+}
+
 TEST_F(TinyEngineTest, GeneratingNoTokensIsPossibleInAFullSession) {
   EngineOptions options;
   options.max_model_len = 50;

@@ -77,7 +77,7 @@ TEST(SamplerTest, FrequenciesFollowTheFilteredDistribution) {
     const int draws = 40000;
     for (int i = 0; i < draws; ++i) {
       std::vector<float> scratch = logits;
-      ++counts[sampler.sample(scratch, i)];
+      ++counts[*sampler.sample(scratch, i)];
     }
     for (auto [token, count] : counts) EXPECT_TRUE(expected.contains(token)) << token;
     for (auto [token, p] : expected) {
@@ -135,13 +135,27 @@ TEST(SamplerTest, MostProbableAreSortedAndNormalised) {
   EXPECT_NEAR(best[0].logprob, 3 - std::log(1 + std::exp(1) + 2 * std::exp(3) + std::exp(2)), 1e-6);
 }
 
-TEST(SamplerTest, NothingButNanOrInfinityStillYieldsAToken) {
-  for (float value : {static_cast<float>(NAN), INFINITY, -INFINITY}) {
-    std::vector<float> logits(50, value);
-    Sampler sampler(plain(), {});
-    const TokenId token = sampler.sample(logits, 0);
-    EXPECT_GE(token, 0);
-    EXPECT_LT(token, 50);
+TEST(SamplerTest, WithoutALogitAboveMinusInfinityThereIsNoToken) {
+  for (float temperature : {0.0f, 1.0f}) {
+    for (float value : {static_cast<float>(NAN), -INFINITY}) {
+      std::vector<float> logits(50, value);
+      Sampler sampler(plain(temperature), {});
+      EXPECT_EQ(sampler.sample(logits, 0), std::nullopt);
+      logits[7] = -1e30f;
+      EXPECT_EQ(sampler.sample(logits, 0), 7);
+    }
+    std::vector<float> infinite(50, INFINITY);
+    EXPECT_LT(Sampler(plain(temperature), {}).sample(infinite, 0), 50);
+  }
+}
+
+TEST(SamplerTest, ForbiddenTokensAreNeverDrawn) {
+  SamplingOptions options = plain();
+  for (TokenId token = 1; token < 8; ++token) options.biases.push_back({token, -INFINITY});
+  Sampler sampler(options, {});
+  for (uint64_t i = 0; i < 200; ++i) {
+    std::vector<float> logits = {-50, 9, 9, 9, 9, 9, 9, 9};
+    EXPECT_EQ(sampler.sample(logits, i), 0);
   }
 }
 

@@ -51,39 +51,76 @@ TEST_F(SchedulerTest, LongPromptIsPrefilledInChunks) {
   }
 }
 
+TEST_F(SchedulerTest, ShortPromptDoesNotWaitForTheEndOfALongOne) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 4, .max_queued = 4});
+  SchedSequence& long_prompt = add(1000);
+  scheduler.enqueue(long_prompt);
+  commit(scheduler.schedule());
+  SchedSequence& short_prompt = add(30);
+  scheduler.enqueue(short_prompt);
+  const Step& step = scheduler.schedule();
+  ASSERT_EQ(step.items.size(), 2u);
+  EXPECT_EQ(step.items[0].sequence, &short_prompt);
+  EXPECT_EQ(step.items[0].num_tokens, 30);
+  EXPECT_EQ(step.items[1].num_tokens, 70);
+}
+
+TEST_F(SchedulerTest, ShortPromptsLeaveALongOneItsShare) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 9, .max_queued = 9});
+  SchedSequence& long_prompt = add(1000);
+  scheduler.enqueue(long_prompt);
+  for (int step_number = 0; long_prompt.num_pending() > 0; ++step_number) {
+    ASSERT_LT(step_number, 100);
+    while (scheduler.num_running() + scheduler.num_waiting() < 9) scheduler.enqueue(add(11));
+    const int before = long_prompt.num_pending();
+    const Step step = scheduler.schedule();
+    commit(step);
+    EXPECT_LE(long_prompt.num_pending(), before - std::min(before, 11));
+    for (const StepItem& item : step.items) {
+      if (item.sequence != &long_prompt && item.sequence->num_pending() == 0) {
+        finish(scheduler, *item.sequence);
+      }
+    }
+  }
+}
+
+TEST_F(SchedulerTest, OnlyThoseForWhomThereIsNoPlaceCountAsQueued) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 3, .max_queued = 1});
+  for (int i = 0; i < 4; ++i) EXPECT_TRUE(scheduler.enqueue(add(10))) << i;
+  EXPECT_FALSE(scheduler.enqueue(add(10)));
+  commit(scheduler.schedule());
+  EXPECT_EQ(scheduler.num_running(), 3);
+  EXPECT_FALSE(scheduler.enqueue(add(10)));
+}
+
 TEST_F(SchedulerTest, DecodingGoesBeforePrefill) {
   Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 4, .max_queued = 4});
   SchedSequence& prompt = add(250);
-  SchedSequence& decoding = add(1);
   scheduler.enqueue(prompt);
+  SchedSequence& decoding = add(1);
   scheduler.enqueue(decoding);
-  Step first = scheduler.schedule();
-  ASSERT_EQ(first.items.size(), 1u);  // the prompt took the whole budget
-  commit(first);
-  Step second = scheduler.schedule();
-  commit(second);
-  Step third = scheduler.schedule();
-  ASSERT_EQ(third.items.size(), 2u);
-  EXPECT_EQ(third.items[0].num_tokens, 50);
-  commit(third);
-  prompt.num_known += 1;
-  decoding.num_known += 30;
-  Step fourth = scheduler.schedule();
-  ASSERT_EQ(fourth.items.size(), 2u);
-  EXPECT_EQ(fourth.items[0].sequence, &prompt);  // decodes one token
-  EXPECT_EQ(fourth.items[0].num_tokens, 1);
-  EXPECT_EQ(fourth.items[1].num_tokens, 30);
-  commit(fourth);
+  commit(scheduler.schedule());
+  decoding.num_known += 1;
+  for (int expected : {99, 52}) {
+    const Step step = scheduler.schedule();
+    ASSERT_EQ(step.items.size(), 2u);
+    EXPECT_EQ(step.items[0].sequence, &decoding);
+    EXPECT_EQ(step.items[0].num_tokens, 1);
+    EXPECT_EQ(step.items[1].sequence, &prompt);
+    EXPECT_EQ(step.items[1].num_tokens, expected);
+    commit(step);
+    decoding.num_known += 1;
+  }
 }
 
 TEST_F(SchedulerTest, FullQueueIsRefusedAndSequencesAreLimited) {
   Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 2, .max_queued = 3});
-  for (int i = 0; i < 3; ++i) ASSERT_TRUE(scheduler.enqueue(add(10)));
+  for (int i = 0; i < 5; ++i) ASSERT_TRUE(scheduler.enqueue(add(10)));
   EXPECT_FALSE(scheduler.enqueue(add(10)));
   Step step = scheduler.schedule();
   EXPECT_EQ(step.items.size(), 2u);
   EXPECT_EQ(scheduler.num_running(), 2);
-  EXPECT_EQ(scheduler.num_waiting(), 1);
+  EXPECT_EQ(scheduler.num_waiting(), 3);
   commit(step);
 }
 

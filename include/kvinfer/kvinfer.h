@@ -325,7 +325,7 @@ typedef struct kvi_engine_options {
   uint32_t max_sequences; /* 16: requests that run at once; more wait */
   /* 512: tokens of one step; a longer prompt is prefilled in chunks of it */
   uint32_t max_batch_tokens;
-  uint32_t max_queued;  /* 1024: requests that may wait; more are EXHAUSTED */
+  uint32_t max_queued;  /* 1024: that may wait for a place; more are EXHAUSTED */
   uint32_t page_len;    /* 16: tokens of a KV page; a power of two, 16 to 256 */
   uint32_t num_threads; /* KVI_AUTO: as the device's default; at most 256 */
   int32_t activations;  /* KVI_ACTIVATIONS_INT8 */
@@ -382,7 +382,7 @@ KVI_API kvi_status KVI_CALL kvi_engine_model(kvi_engine* engine, kvi_model** out
 KVI_API kvi_status KVI_CALL kvi_engine_get_stats(kvi_engine* engine, kvi_stats* stats,
                                                  kvi_error** error);
 /* Waits until requests of this engine have output to read or have finished, and names them: one waiter serves
- * thousands. A request is named again only when there is news after its last read.
+ * thousands. A request is named again when there is news after its last read, or output left by it.
  *  requests, capacity  out: borrowed handles of unfinished or unread requests that the caller holds (kvi_request_user)
  *  count               out: how many; the rest are named by the next call
  *  timeout_ms          0: just look; KVI_FOREVER
@@ -503,7 +503,7 @@ KVI_API kvi_status KVI_CALL kvi_session_get_info(kvi_session* session, kvi_sessi
 
 typedef struct kvi_logit_bias {
   int32_t token;
-  float bias; /* added to the logit; -INFINITY forbids the token */
+  float bias; /* added to the logit; -INFINITY forbids the token; not all may be */
 } kvi_logit_bias;
 
 typedef struct kvi_stop_text {

@@ -59,6 +59,8 @@ std::vector<void*> Engine::wait(size_t max_count,
   return core_->news()->wait(max_count, timeout);
 }
 
+void Engine::name_again(const std::shared_ptr<Request>& request) { core_->news()->post(request); }
+
 void Engine::forget(Request& request) { core_->news()->forget(request); }
 
 void Engine::score(std::span<const TokenId> tokens, size_t first, const ScoreOutput& out) {

@@ -37,6 +37,7 @@ class Engine {
   std::shared_ptr<Session> create_session();
   // User handles of requests with news; see RequestNews.
   std::vector<void*> wait(size_t max_count, std::optional<std::chrono::milliseconds> timeout);
+  void name_again(const std::shared_ptr<Request>& request);  // to a waiter: output is left to read
   void forget(Request& request);
 
   // Blocks. Throws as kvi_score says.

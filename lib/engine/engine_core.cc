@@ -266,7 +266,7 @@ void EngineCore::commit(const Step& step) {
     stats_.prefill_tokens += static_cast<uint64_t>(
         std::max(0, std::min(computed, job.prompt_len()) - first));
     stats_.generated_tokens += item.sequence->num_known > std::max(computed, job.prompt_len());
-    if (job.finish() != Finish::none) end_job(job, job.finish());
+    if (job.finish() != Finish::none) end_job(job, job.finish(), job.failure());
   }
 #ifdef KVINFER_CHECK_INVARIANTS
   cache_->check_invariants();

@@ -29,7 +29,9 @@ void Generation::consume(int, std::span<float> logits) {
     if (options.top_logprobs > 0) top = most_probable(logits, options.top_logprobs);
     own_logits_.assign(logits.begin(), logits.end());
   }
-  const TokenId token = sampler_.sample(logits, num_generated_);
+  const std::optional<TokenId> sampled = sampler_.sample(logits, num_generated_);
+  if (!sampled) return fail(no_token_error());
+  const TokenId token = *sampled;
   if (!options.ignore_eos && tokenizer_.is_end_of_generation(token)) return set_finish(Finish::eos);
 
   append_token(token);
@@ -48,6 +50,14 @@ void Generation::consume(int, std::span<float> logits) {
   }
 }
 
+Error Generation::no_token_error() const {
+  if (!request_->options().sampling.biases.empty()) {
+    return Error(Status::INVALID_ARGUMENT,
+                 "the logit biases forbid every token; allow at least one");
+  }
+  return not_finite_error(sequence().tokens.size() - 1);
+}
+
 void Generation::on_start(uint32_t cached_tokens) {
   request_->started(static_cast<uint32_t>(prompt_len()), cached_tokens);
 }
@@ -59,6 +69,8 @@ std::optional<Finish> Generation::interrupted() const {
 
 void Generation::on_end(Finish finish, std::optional<Error> error) {
   request_->add_text(stops_.push(decoder_.finish()));
+  if (stops_.stopped() && finish != Finish::error && finish != Finish::cancelled)
+    finish = Finish::stop;
   request_->add_text(stops_.finish());
   request_->finish(finish, std::move(error));
   news_->post(request_);

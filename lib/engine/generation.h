@@ -27,6 +27,8 @@ class Generation final : public Job {
   uint32_t tokens_to_keep(Finish finish) const override;
 
  private:
+  Error no_token_error() const;
+
   const std::shared_ptr<Request> request_;
   const std::shared_ptr<RequestNews> news_;
   const Tokenizer& tokenizer_;

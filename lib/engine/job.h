@@ -9,6 +9,7 @@
 #include <span>
 
 #include "base/error.h"
+#include "base/text.h"
 #include "engine/options.h"
 #include "engine/sequence_state.h"
 #include "sched/scheduler.h"
@@ -22,13 +23,15 @@ class Job {
   virtual ~Job() = default;
 
   SequenceState& sequence() { return *sequence_; }
+  const SequenceState& sequence() const { return *sequence_; }
   SchedSequence& scheduled() { return scheduled_; }
-  int prompt_len() const { return prompt_len_; }  // tokens when the job was made
-  Finish finish() const { return finish_; }       // none: goes on
+  int prompt_len() const { return prompt_len_; }                    // tokens when the job was made
+  Finish finish() const { return finish_; }                         // none: goes on
+  const std::optional<Error>& failure() const { return failure_; }  // where finish() is error
 
   virtual int first_logit_position() const = 0;
   // The logits that follow the token at position; scratch afterwards. May append a token to the sequence,
-  // or finish the job.
+  // finish the job, or fail it.
   virtual void consume(int position, std::span<float> logits) = 0;
   virtual void on_start(uint32_t cached_tokens) = 0;
   virtual std::optional<Finish> interrupted() const = 0;  // by cancel or deadline
@@ -40,18 +43,29 @@ class Job {
   bool started = false;
 
  protected:
+  // For logits of which none is a number above -infinity.
+  static Error not_finite_error(size_t position) {
+    return Error(Status::CORRUPT,
+                 concat("the logits after token ", position,
+                        " are not numbers: the model's weights hold NaN or infinity, or overflow"));
+  }
   void append_token(TokenId token) {
     sequence_->tokens.push_back(token);
     sequence_->num_tokens.store(static_cast<uint32_t>(sequence_->tokens.size()));
     scheduled_.num_known = static_cast<int>(sequence_->tokens.size());
   }
   void set_finish(Finish finish) { finish_ = finish; }
+  void fail(Error error) {
+    finish_ = Finish::error;
+    failure_ = std::move(error);
+  }
 
  private:
   const std::shared_ptr<SequenceState> sequence_;
   const int prompt_len_;
   SchedSequence scheduled_;
   Finish finish_ = Finish::none;
+  std::optional<Error> failure_;
 };
 
 }  // namespace kvi

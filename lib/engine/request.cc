@@ -36,6 +36,11 @@ size_t Request::read(std::span<char> buffer, Finish* finish) {
   return size;
 }
 
+bool Request::has_unread() const {
+  std::lock_guard lock(mutex_);
+  return !unread_.empty();
+}
+
 bool Request::wait_readable(std::optional<std::chrono::milliseconds> timeout) {
   std::unique_lock lock(mutex_);
   return wait_on(changed_, lock, timeout,

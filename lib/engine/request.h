@@ -28,6 +28,7 @@ class Request {
   // -- users --
   // As many whole code points as fit. finish stays none until everything has been read.
   size_t read(std::span<char> buffer, Finish* finish);
+  bool has_unread() const;
   // Blocks until there is text, or the end: true; false after timeout. (Not for the engine's thread.)
   bool wait_readable(std::optional<std::chrono::milliseconds> timeout);
   // Generated ids (and their logprobs) from first on; returns how many were written.

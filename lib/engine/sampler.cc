@@ -60,10 +60,14 @@ void Sampler::add_generated(TokenId token) {
   ++seen.generated;
 }
 
-TokenId Sampler::sample(std::span<float> logits, uint64_t index) {
+std::optional<TokenId> Sampler::sample(std::span<float> logits, uint64_t index) {
   apply_biases_and_penalties(logits);
-  if (options_.temperature == 0) return argmax(logits);
+  if (options_.temperature == 0) {
+    const TokenId best = argmax(logits);
+    return logits[best] > -INFINITY ? std::optional(best) : std::nullopt;
+  }
   select_candidates(logits);
+  if (candidates_.empty() || candidates_.front().value == -INFINITY) return std::nullopt;
   keep_most_probable();
   double total = 0;
   for (const Candidate& candidate : candidates_) total += candidate.value;
@@ -103,7 +107,6 @@ void Sampler::select_candidates(std::span<const float> logits) {
     std::sort(candidates_.begin(), candidates_.end(), better<Candidate>);
     candidates_.resize(std::min(count, candidates_.size()));
   }
-  if (candidates_.empty()) candidates_.push_back({0, 0});  // nothing but NaN: any token is as good
 }
 
 // Logits become probabilities (unnormalised: the best is 1), cut by top_p and min_p.

@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <unordered_map>
 #include <vector>
@@ -21,7 +22,8 @@ class Sampler {
   Sampler(const SamplingOptions& options, std::span<const TokenId> session_tokens);
 
   // logits: [vocab]; used as scratch. index: of the token within the request, 0 for the first.
-  TokenId sample(std::span<float> logits, uint64_t index);
+  // Nothing where no logit is above -infinity.
+  std::optional<TokenId> sample(std::span<float> logits, uint64_t index);
   void add_generated(TokenId token);
 
  private:

@@ -1,6 +1,7 @@
 #include "engine/scoring.h"
 
 #include <algorithm>
+#include <cmath>
 
 #include "engine/sampler.h"
 
@@ -9,10 +10,12 @@ namespace kvi {
 void Scoring::consume(int position, std::span<float> logits) {
   const size_t next = static_cast<size_t>(position) + 1;  // the token that these logits predict
   if (next >= sequence().tokens.size()) return set_finish(Finish::length);
+  const TokenId best = argmax(logits);
+  if (!std::isfinite(logits[best])) return fail(not_finite_error(static_cast<size_t>(position)));
   const size_t i = next - first_;
   if (!out_.logprobs.empty())
     out_.logprobs[i] = logits[sequence().tokens[next]] - log_sum_exp(logits);
-  if (!out_.top1.empty()) out_.top1[i] = argmax(logits);
+  if (!out_.top1.empty()) out_.top1[i] = best;
   if (!out_.logits.empty())
     std::copy(logits.begin(), logits.end(), out_.logits.begin() + i * logits.size());
   if (next + 1 == sequence().tokens.size()) set_finish(Finish::length);

@@ -1,7 +1,7 @@
 // Decides which sequences compute how many tokens in the next step.
 //
 // Continuous batching under a token budget: decoding sequences first, one token each; then prefill, in
-// chunks, in order of arrival. It handles ids and counts only, and never waits.
+// chunks: what ends within a fair share of the step, then the rest in order of arrival. It handles ids and counts only, and never waits.
 //
 // Not thread-safe: the engine's core guards it.
 #pragma once
@@ -43,9 +43,10 @@ class Scheduler {
  public:
   Scheduler(CacheManager& cache, SchedulerLimits limits) : cache_(cache), limits_(limits) {}
 
-  bool enqueue(SchedSequence& sequence);  // false: the queue is full
-  void remove(SchedSequence& sequence);   // it has ended, waiting or running
-  const Step& schedule();                 // valid until the next call, which reuses its memory
+  // False: as many wait as may (max_queued), beside those for whom there is a place.
+  bool enqueue(SchedSequence& sequence);
+  void remove(SchedSequence& sequence);  // it has ended, waiting or running
+  const Step& schedule();                // valid until the next call, which reuses its memory
 
   int num_running() const { return static_cast<int>(running_.size()); }
   int num_waiting() const { return static_cast<int>(waiting_.size()); }
@@ -53,7 +54,7 @@ class Scheduler {
  private:
   bool schedule_item(SchedSequence& sequence, int num_tokens, Step& step);
   uint64_t bytes_to_finish_prefill(const SchedSequence& sequence) const;
-  void admit(int& tokens_left, Step& step);
+  void admit(Step& step);
 
   CacheManager& cache_;
   const SchedulerLimits limits_;
