@@ -272,6 +272,40 @@ TEST_F(CapiThreads, HandlesAreReleasedInsideALogCallback) {
   kvi_engine_release(engine);
 }
 
+TEST_F(CapiThreads, WaitingInsideALogCallbackIsRefused) {
+  struct Seen {
+    kvi_engine* engine = nullptr;
+    int32_t generated = KVI_OK, scored = KVI_OK, waited = KVI_OK;
+  } seen;
+  kvi_engine_options options;
+  kvi_engine_options_init(&options, sizeof options);
+  options.num_threads = 1;
+  options.kv_budget_bytes = 16 << 10;  // too small for what follows: there is something to log
+  options.log = [](void* user, int32_t, const char*) {
+    auto* seen = static_cast<Seen*>(user);
+    const int32_t tokens[2] = {1, 2};
+    float logprob = 0;
+    kvi_request* named = nullptr;
+    size_t count = 0;
+    seen->generated = kvi_generate(seen->engine, "once", 4, nullptr, nullptr, nullptr, nullptr,
+                                   nullptr);
+    seen->scored = kvi_score(seen->engine, tokens, 2, 1, &logprob, nullptr, nullptr, nullptr);
+    seen->waited = kvi_engine_wait(seen->engine, &named, 1, &count, KVI_FOREVER, nullptr);
+  };
+  options.log_user = &seen;
+  ASSERT_EQ(kvi_engine_create(model_, &options, &seen.engine, nullptr), KVI_OK);
+  kvi_generate_options generate;
+  kvi_generate_options_init(&generate, sizeof generate);
+  generate.ignore_eos = 1;
+  ASSERT_EQ(kvi_generate(seen.engine, "once", 4, &generate, nullptr, nullptr, nullptr, nullptr),
+            KVI_EXHAUSTED);
+  ASSERT_EQ(kvi_engine_close(seen.engine, KVI_FOREVER, nullptr), KVI_OK);
+  EXPECT_EQ(seen.generated, KVI_INVALID_STATE);
+  EXPECT_EQ(seen.scored, KVI_INVALID_STATE);
+  EXPECT_EQ(seen.waited, KVI_INVALID_STATE);
+  kvi_engine_release(seen.engine);
+}
+
 TEST_F(CapiThreads, EnginesComeAndGoWhileTheyWork) {
   run_threads([&](int thread) {
     for (int round = 0; round < 3; ++round) {

@@ -70,6 +70,13 @@ class Forms(unittest.TestCase):
         self.assertEqual(made["finish_reason"], "stop")
         self.assertEqual(made["text"], text[: text.index(stop)])
 
+    def test_a_stop_text_in_the_very_last_bytes_is_a_stop(self):
+        options = ("run", "-m", model("llama-q4_0.gguf"), "-p", "hello", "-n", "2", "--temp", "0")
+        text = run_json(*options)["text"]
+        self.assertTrue(text.endswith("\ufffd"))  # half a code point, shown once nothing can follow
+        made = run_json(*options, "--stop", "\ufffd")
+        self.assertEqual((made["text"], made["finish_reason"]), (text[:-1], "stop"))
+
     def test_logprobs_come_with_each_token(self):
         made = run_json("run", "-m", model(), "-p", "once", "-n", "3", "--temp", "0", "--ignore-eos", "--logprobs", "2")
         self.assertEqual([place["token"] for place in made["logprobs"]], made["tokens"])

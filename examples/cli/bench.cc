@@ -5,7 +5,7 @@
 // The best of several repeats counts, after a warm-up.
 #include <algorithm>
 #include <chrono>
-#include <cstdio>
+#include <iomanip>
 #include <iostream>
 #include <memory>
 #include <random>
@@ -136,8 +136,9 @@ struct Bench {
                        {"gen_len", gen_len},
                        {"tokens_per_s", tokens_per_s}});
     if (model.json) return;
-    std::printf("%-8s %3u sequences  %10.1f tokens/s\n", name, count, tokens_per_s);
-    std::fflush(stdout);
+    std::cout << std::left << std::setw(8) << name << std::right << std::setw(4) << count
+              << " sequences  " << std::fixed << std::setprecision(1) << std::setw(10)
+              << tokens_per_s << " tokens/s" << std::endl;
   }
 };
 

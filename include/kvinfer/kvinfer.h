@@ -123,7 +123,8 @@ KVI_API void KVI_CALL kvi_error_release(kvi_error* error);
 enum { KVI_LOG_ERROR = 0, KVI_LOG_WARNING = 1, KVI_LOG_INFO = 2, KVI_LOG_DEBUG = 3 };
 
 /* Receives the log of one model or engine: never prompt text. Called from any of our threads, with no
- * lock held; it must not call back into the library except for release functions. */
+ * lock held; it must not call back into the library except for release functions: what would wait for the
+ * engine answers INVALID_STATE there. */
 typedef void(KVI_CALL* kvi_log_fn)(void* user, int32_t level, const char* message);
 /* Called once, when the library will not use user any more. */
 typedef void(KVI_CALL* kvi_destroy_fn)(void* user);
@@ -528,7 +529,7 @@ typedef struct kvi_generate_options {
   uint64_t seed; /* 0: same seed and tokens give the same text, whatever else runs beside it */
   uint32_t ignore_eos; /* 0; 1: end-of-text tokens are like others */
   uint32_t num_stops;  /* 0 */
-  /* NULL; generation ends before the first of these texts; never a part of it comes out */
+  /* NULL; generation ends before the one of these texts that is complete first; never a part of it comes out */
   const kvi_stop_text* stops;
   const kvi_logit_bias* biases; /* NULL */
   uint32_t num_biases;          /* 0 */

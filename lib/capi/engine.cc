@@ -166,6 +166,7 @@ kvi_status kvi_engine_wait(kvi_engine* engine, kvi_request** requests, size_t ca
     require(count, "count");
     if (capacity == 0)
       throw Error(Status::INVALID_ARGUMENT, "capacity is 0; it must be at least 1");
+    if (timeout_ms != 0) engine->engine->check_may_wait("waiting");
     std::vector<void*> handles = engine->engine->wait(capacity, timeout_argument(timeout_ms));
     *count = handles.size();
     if (handles.empty()) {

@@ -79,6 +79,7 @@ extern "C" kvi_status kvi_generate(kvi_engine* engine, const char* prompt, size_
     require(engine, "engine");
     if (usage != nullptr) require_result(usage, "usage");
     const std::shared_ptr<Engine> keep_alive = engine->engine;
+    keep_alive->check_may_wait("generating");
     GenerateOptions known = generate_options_argument(options,
                                                       keep_alive->model()->config().vocab_size);
     const Part part = InputText{text_argument(prompt, prompt_size, "prompt"), {}};

@@ -139,6 +139,7 @@ kvi_status kvi_request_top_logprobs(kvi_request* request, size_t index, int32_t*
 kvi_status kvi_request_wait(kvi_request* request, uint32_t timeout_ms, kvi_error** error) {
   return guarded(error, [&] {
     require(request, "request");
+    if (timeout_ms != 0) request->engine->check_may_wait("waiting");
     if (request->request->wait_readable(timeout_argument(timeout_ms))) return;
     throw Error(Status::TIMEOUT, concat("the request has had no text for ", timeout_ms, " ms"))
         .retryable();
@@ -148,6 +149,7 @@ kvi_status kvi_request_wait(kvi_request* request, uint32_t timeout_ms, kvi_error
 kvi_status kvi_request_await(kvi_request* request, uint32_t timeout_ms, kvi_error** error) {
   return guarded(error, [&] {
     require(request, "request");
+    if (timeout_ms != 0) request->engine->check_may_wait("waiting");
     if (request->request->await(timeout_argument(timeout_ms))) return;
     throw Error(Status::TIMEOUT, concat("the request still runs after ", timeout_ms, " ms"))
         .retryable();

@@ -37,10 +37,7 @@ Engine::~Engine() {
 }
 
 bool Engine::close(std::optional<std::chrono::milliseconds> timeout) {
-  if (core_->on_engine_thread()) {
-    throw Error(Status::INVALID_STATE,
-                "an engine cannot be closed from a callback on its own thread");
-  }
+  check_may_wait("closing the engine");
   core_->stop();
   if (!core_->wait_ended(timeout)) return false;
   std::lock_guard lock(close_mutex_);
@@ -63,11 +60,15 @@ void Engine::name_again(const std::shared_ptr<Request>& request) { core_->news()
 
 void Engine::forget(Request& request) { core_->news()->forget(request); }
 
-void Engine::score(std::span<const TokenId> tokens, size_t first, const ScoreOutput& out) {
+void Engine::check_may_wait(const char* what) const {
   if (core_->on_engine_thread()) {
     throw Error(Status::INVALID_STATE,
-                "scoring would wait for itself in a callback on the engine's thread");
+                concat(what, " in a callback on the engine's own thread would wait for itself"));
   }
+}
+
+void Engine::score(std::span<const TokenId> tokens, size_t first, const ScoreOutput& out) {
+  check_may_wait("scoring");
   const std::shared_ptr<Session> session = create_session();
   const Part part = tokens;
   session->append({&part, 1});

@@ -40,6 +40,9 @@ class Engine {
   void name_again(const std::shared_ptr<Request>& request);  // to a waiter: output is left to read
   void forget(Request& request);
 
+  // Throws INVALID_STATE on a thread of the engine; what: the call that would wait for itself.
+  void check_may_wait(const char* what) const;
+
   // Blocks. Throws as kvi_score says.
   void score(std::span<const TokenId> tokens, size_t first, const ScoreOutput& out);
 
