@@ -12,7 +12,6 @@
 
 #include "arguments.h"
 #include "commands.h"
-#include "interrupt.h"
 #include "output.h"
 
 namespace cli {
@@ -55,7 +54,6 @@ struct Bench {
     if (!engine.kv_budget_bytes) fit_budget(opened, options);
     const auto running = kvinfer::Engine::create(opened, options);
 
-    Interrupt::Scope interrupt;
     Json results = Json::array();
     const auto vocab_size = static_cast<int32_t>(opened.info().vocab_size);
     for (uint32_t count : sequences) {
@@ -64,7 +62,6 @@ struct Bench {
         const Measurement now = measure(running, count, vocab_size, repeat);
         if (repeat > 0)
           best = {std::max(best.prefill, now.prefill), std::max(best.decode, now.decode)};
-        if (interrupt.happened()) throw Failure(ExitCode::interrupted, "interrupted");
       }
       report(results, "prefill", count, best.prefill);
       report(results, "decode", count, best.decode);

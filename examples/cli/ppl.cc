@@ -6,7 +6,6 @@
 
 #include "arguments.h"
 #include "commands.h"
-#include "interrupt.h"
 #include "output.h"
 
 namespace cli {
@@ -33,7 +32,6 @@ struct Ppl {
     const auto running = kvinfer::Engine::create(opened, options);
 
     Progress progress("scoring");
-    Interrupt::Scope interrupt;
     double sum = 0;
     size_t num_scored = 0;
     for (size_t first = 0; tokens.size() - first >= 2;) {
@@ -45,7 +43,6 @@ struct Ppl {
       }
       first += size;
       progress.show(first, tokens.size());
-      if (interrupt.happened()) throw Failure(ExitCode::interrupted, "interrupted");
     }
     progress.clear();
     const double perplexity = std::exp(-sum / static_cast<double>(num_scored));

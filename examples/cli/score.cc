@@ -6,7 +6,6 @@
 
 #include "arguments.h"
 #include "commands.h"
-#include "interrupt.h"
 #include "output.h"
 
 namespace cli {
