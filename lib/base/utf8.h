@@ -11,8 +11,8 @@ namespace kvi {
 struct CodePoint {
   char32_t value = 0xfffd;
   int size = 0;  // bytes taken; 0 at the end of the text
-  bool valid =
-      false;  // false: an ill-formed sequence, of which size bytes (>= 1) are to be skipped
+  // False: an ill-formed sequence, of which size bytes (at least 1) are to be skipped.
+  bool valid = false;
 };
 
 // The code point that starts at text[pos].

@@ -85,8 +85,8 @@ class CacheManager {
   const int page_len_;
   const uint64_t budget_bytes_;
   std::vector<GroupMemory> memory_;  // [group]
-  std::vector<std::vector<PageId>>
-      fresh_;  // [group]; of reserve, kept so that steps need not allocate
+  // [group]; of reserve, kept so that steps need not allocate
+  std::vector<std::vector<PageId>> fresh_;
   uint64_t used_bytes_ = 0, peak_bytes_ = 0, resident_bytes_ = 0;
 };
 

@@ -36,8 +36,8 @@ class PagePool {
   const int num_pages_;
   int num_held_ = 0;
   std::vector<int> num_holders_;  // by page, up to the highest ever used; 0 when free
-  std::priority_queue<PageId, std::vector<PageId>, std::greater<>>
-      freed_;  // lowest first, so that memory empties from the top
+  // Lowest first, so that memory empties from the top.
+  std::priority_queue<PageId, std::vector<PageId>, std::greater<>> freed_;
 };
 
 }  // namespace kvi

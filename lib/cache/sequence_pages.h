@@ -11,8 +11,8 @@ struct SequencePages {
   // K and V of positions [0, num_tokens) have been computed. Pages for later positions may be there
   // already: reserved, not yet written.
   int num_tokens = 0;
-  std::vector<std::vector<PageId>>
-      tables;                   // [group][position / page_len]; kNoPage: slid out of the window
+  // [group][position / page_len]; kNoPage: slid out of the window
+  std::vector<std::vector<PageId>> tables;
   std::vector<int> first_held;  // [group]: the first page that is still there
 };
 

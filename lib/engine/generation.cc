@@ -1,5 +1,6 @@
 #include "engine/generation.h"
 
+#include <algorithm>
 #include <cmath>
 #include <utility>
 
@@ -30,7 +31,7 @@ void Generation::consume(int, std::span<float> logits) {
     own_logits_.assign(logits.begin(), logits.end());
   }
   const std::optional<TokenId> sampled = sampler_.sample(logits, num_generated_);
-  if (!sampled) return fail(no_token_error());
+  if (!sampled) return fail(no_token_error(logits));
   const TokenId token = *sampled;
   if (!options.ignore_eos && tokenizer_.is_end_of_generation(token)) return set_finish(Finish::eos);
 
@@ -50,8 +51,11 @@ void Generation::consume(int, std::span<float> logits) {
   }
 }
 
-Error Generation::no_token_error() const {
-  if (!request_->options().sampling.biases.empty()) {
+// logits: as sampling left them. Biases can forbid a token, but make no NaN.
+Error Generation::no_token_error(std::span<const float> logits) const {
+  const bool has_nan = std::any_of(logits.begin(), logits.end(),
+                                   [](float logit) { return std::isnan(logit); });
+  if (!has_nan && !request_->options().sampling.biases.empty()) {
     return Error(Status::INVALID_ARGUMENT,
                  "the logit biases forbid every token; allow at least one");
   }

@@ -27,15 +27,15 @@ class Generation final : public Job {
   uint32_t tokens_to_keep(Finish finish) const override;
 
  private:
-  Error no_token_error() const;
+  Error no_token_error(std::span<const float> logits) const;
 
   const std::shared_ptr<Request> request_;
   const std::shared_ptr<RequestNews> news_;
   const Tokenizer& tokenizer_;
   const uint32_t max_model_len_;
   uint32_t num_generated_ = 0;
-  std::vector<float>
-      own_logits_;  // the model's, where logprobs are wanted; sampling changes the others
+  // The model's, where logprobs are wanted; sampling changes the others.
+  std::vector<float> own_logits_;
   Sampler sampler_;
   StreamDecoder decoder_;
   StopMatcher stops_;

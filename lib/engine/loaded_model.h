@@ -43,9 +43,8 @@ class LoadedModel {
   uint64_t file_weights_bytes() const { return file_weights_bytes_; }
   uint64_t num_parameters() const { return num_parameters_; }
   uint64_t weights_bytes() const { return weights_bytes_; }  // as the backend arranges them
-  uint64_t load_peak_bytes() const {
-    return load_peak_bytes_;
-  }  // weights and the most held besides
+  // The weights, and the most that is held besides while they load.
+  uint64_t load_peak_bytes() const { return load_peak_bytes_; }
 
   const std::string& unsupported_reason() const { return unsupported_reason_; }  // "": supported
   const ModelConfig& config() const;    // throws UNSUPPORTED with the reason

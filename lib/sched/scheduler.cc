@@ -7,8 +7,8 @@
 namespace kvi {
 
 bool Scheduler::enqueue(SchedSequence& sequence) {
-  const int num_free = limits_.max_sequences -
-                       num_running();  // who takes a free place does not wait
+  // Whoever takes a free place does not wait.
+  const int num_free = limits_.max_sequences - num_running();
   if (num_waiting() >= limits_.max_queued + num_free) return false;
   waiting_.push_back(&sequence);
   return true;

@@ -1,7 +1,8 @@
 // Decides which sequences compute how many tokens in the next step.
 //
 // Continuous batching under a token budget: decoding sequences first, one token each; then prefill, in
-// chunks: what ends within a fair share of the step, then the rest in order of arrival. It handles ids and counts only, and never waits.
+// chunks: what ends within a fair share of the step, then the rest in order of arrival. It handles ids
+// and counts only, and never waits.
 //
 // Not thread-safe: the engine's core guards it.
 #pragma once
