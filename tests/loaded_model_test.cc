@@ -7,6 +7,7 @@
 #include <cmath>
 
 #include "base/text.h"
+#include "engine/fingerprint.h"
 #include "support/expect_error.h"
 #include "support/gguf_writer.h"
 #include "support/temp_folder.h"
@@ -116,6 +117,13 @@ TEST_F(LoadedModelTest, AVocabularyAloneCanBeLookedAtButNotRun) {
   EXPECT_ERROR(open(writer, true), UNSUPPORTED, "no tensors");
   EXPECT_ERROR(open(writer, false)->config(), UNSUPPORTED,
                "model.gguf': the file holds no tensors");
+}
+
+// Keys of cached prefixes and snapshots rest on it, so that it outlives versions of the library.
+TEST(FingerprintTest, OfAGivenFileIsForEver) {
+  const auto file = ModelFile::open(KVINFER_TEST_DATA "/models/tiny/llama-q4_1.gguf");
+  EXPECT_EQ(model_fingerprint(*file),
+            "b0692589edb1e6860d8a27a6369a1716b43b5d74abeff920f888ed8d94c751e6");
 }
 
 }  // namespace

@@ -1,38 +1,11 @@
 #include "engine/fingerprint.h"
 
-#include <type_traits>
 #include <variant>
 #include <vector>
 
-#include "base/sha256.h"
+#include "base/field_hash.h"
 
 namespace kvi {
-namespace {
-
-// Every field goes in with its length before it, so that no two inputs run together.
-class FieldHash {
- public:
-  void add(std::span<const std::byte> bytes) {
-    const uint64_t size = bytes.size();
-    sha_.update(std::as_bytes(std::span(&size, 1)));
-    sha_.update(bytes);
-  }
-  void add(std::string_view text) { add(std::as_bytes(std::span(text))); }
-  template <typename T>
-    requires std::is_arithmetic_v<T>
-  void add(T value) { add(std::as_bytes(std::span(&value, 1))); }
-  template <typename T>
-  void add(const std::vector<T>& values) {
-    add(static_cast<uint64_t>(values.size()));
-    for (const auto& value : values) add(static_cast<const T&>(value));
-  }
-  std::string finish() { return to_hex(sha_.finish()); }
-
- private:
-  Sha256 sha_;
-};
-
-}  // namespace
 
 std::string model_fingerprint(const ModelFile& file) {
   FieldHash hash;
@@ -55,7 +28,7 @@ std::string model_fingerprint(const ModelFile& file) {
       hash.add(std::span<const std::byte>(row));
     }
   }
-  return hash.finish();
+  return to_hex(hash.finish());
 }
 
 }  // namespace kvi

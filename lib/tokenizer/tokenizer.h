@@ -14,12 +14,12 @@
 #include <string_view>
 #include <vector>
 
+#include "base/token_id.h"
+
 namespace kvi {
 
 class TokenIndex;
 class TokenMatcher;
-
-using TokenId = int32_t;
 
 enum class TokenKind : uint8_t { normal, unknown, control, user_defined, unused, byte };
 
