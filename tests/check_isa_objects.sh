@@ -6,7 +6,7 @@ set -euo pipefail
 nm -A --defined-only "$1"/lib/*/libkvinfer_*.a | awk '
   $2 ~ /^[WVu]$/ {
     split($1, place, ":")
-    isa = match(place[2], /_(avx2|avx_vnni|avx512|amx)\.cc\.o$/) ? place[2] : ""
+    isa = match(place[2], /_(avx2|avx_vnni|avx512|amx|sha_ni)\.cc\.o$/) ? place[2] : ""
     if (!seen[$3, isa]++) { isas[$3]++; if (isa != "") of_isa[$3] = of_isa[$3] " " isa }
   }
   END {

@@ -5,7 +5,12 @@
 #include <sys/sysinfo.h>
 #include <unistd.h>
 
+#if defined(__x86_64__)
+#include <cpuid.h>
+#endif
+
 #include <algorithm>
+#include <atomic>
 #include <cmath>
 #include <cstdio>
 #include <cstdlib>
@@ -79,6 +84,21 @@ double cgroup_cpus() {
   });
 }
 
+// Bits are those of the Intel SDM, volume 2, CPUID.
+bool probe_sha() {
+#if defined(__x86_64__)
+  constexpr uint32_t kSsse3 = 1u << 9, kSse41 = 1u << 19, kSha = 1u << 29;
+  uint32_t a = 0, b = 0, c = 0, d = 0;
+  if (!__get_cpuid(1, &a, &b, &c, &d) || (c & kSsse3) == 0 || (c & kSse41) == 0) return false;
+  return __get_cpuid_count(7, 0, &a, &b, &c, &d) && (b & kSha) != 0;
+#else
+  return false;
+#endif
+}
+
+enum : int { kUnprobed, kLacksSha, kHasSha };
+constinit std::atomic<int> sha{kUnprobed};
+
 }  // namespace
 
 int default_num_threads() {
@@ -99,6 +119,16 @@ uint64_t total_memory_bytes() {
                                 : std::atof(limit.c_str());
                    }));
   return static_cast<uint64_t>(bytes);
+}
+
+// Kept, since a hypervisor may take microseconds over each CPUID. Threads that come here at once find the same.
+bool cpu_has_sha() noexcept {
+  int found = sha.load(std::memory_order_relaxed);
+  if (found == kUnprobed) {
+    found = probe_sha() ? kHasSha : kLacksSha;
+    sha.store(found, std::memory_order_relaxed);
+  }
+  return found == kHasSha;
 }
 
 bool request_amx_permission() {

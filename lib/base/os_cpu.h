@@ -15,4 +15,7 @@ uint64_t total_memory_bytes();
 // False where CPU or kernel lacks it.
 bool request_amx_permission();
 
+// Whether this is an x86 CPU with the SHA extensions and the SSE4.1 that code for them uses.
+bool cpu_has_sha() noexcept;
+
 }  // namespace kvi
