@@ -8,7 +8,7 @@ packages=(g++ cmake ninja-build ccache pkg-config python3 python3-pip ca-certifi
   libcli11-dev libgtest-dev libpcre2-dev nlohmann-json3-dev)
 case "${1:-}" in
   build) ;;
-  test) packages+=(git binutils clang-format clang-tidy abigail-tools shellcheck) ;;
+  test) packages+=(git binutils clang-format clang-tidy abigail-tools shellcheck libbenchmark-dev) ;;
   fuzz) packages+=(clang libclang-rt-14-dev llvm) ;;
   *) echo "usage: tests/setup.sh build|test|fuzz" >&2; exit 2 ;;
 esac
