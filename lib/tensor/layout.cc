@@ -58,6 +58,17 @@ PageLayout canonical_layout(const std::vector<KvLayerShape>& layers, int page_le
   return layout_of(layers, page_len, KeyOrder::slot_major);
 }
 
+PageLayout canonical_layout(const PageLayout& layout) {
+  PageLayout page = {
+      .kind = layout.kind, .page_len = layout.page_len, .rank = layout.rank, .planes = {}};
+  for (const Plane& plane : layout.planes) {
+    append_plane(page, plane.layer, plane.role, plane.num_heads, plane.dim, plane.dtype,
+                 KeyOrder::slot_major);
+    page.planes.back().first_head = plane.first_head;
+  }
+  return page;
+}
+
 PageLayout keys_by_dim_layout(const std::vector<KvLayerShape>& layers, int page_len) {
   return layout_of(layers, page_len, KeyOrder::dim_major);
 }

@@ -55,6 +55,8 @@ struct KvLayerShape {
 
 // Planes in layer order, K before V, each [head][slot][dim]: what disk and snapshots store.
 PageLayout canonical_layout(const std::vector<KvLayerShape>& layers, int page_len);
+// The same planes in the same order, arranged so.
+PageLayout canonical_layout(const PageLayout& layout);
 
 // As canonical, but keys are [head][dim][slot]: one key dimension of neighbouring slots is contiguous,
 // so that a vector unit scores a run of keys at once.
