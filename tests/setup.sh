@@ -5,7 +5,7 @@
 set -euo pipefail
 
 packages=(g++ cmake ninja-build ccache pkg-config python3 python3-pip ca-certificates
-  libcli11-dev libgtest-dev libpcre2-dev nlohmann-json3-dev)
+  libcli11-dev libgtest-dev libpcre2-dev libxxhash-dev nlohmann-json3-dev)
 case "${1:-}" in
   build) ;;
   test) packages+=(git binutils clang-format clang-tidy abigail-tools shellcheck libbenchmark-dev) ;;
