@@ -1,11 +1,12 @@
-// Writes the first inputs of gguf_fuzz and safetensors_fuzz: small valid files, made as tests make theirs.
-//   fuzz_seeds FOLDER      into FOLDER/gguf_fuzz and FOLDER/safetensors_fuzz, which are there
+// Writes the first inputs of gguf_fuzz, safetensors_fuzz and snapshot_fuzz: small valid files, made as tests make theirs.
+//   fuzz_seeds FOLDER      into FOLDER/gguf_fuzz and so on, which are there
 #include <fstream>
 #include <stdexcept>
 #include <string>
 
 #include "support/gguf_writer.h"
 #include "support/safetensors_writer.h"
+#include "support/snapshot_sample.h"
 
 namespace {
 
@@ -43,4 +44,16 @@ int main(int num_arguments, char** arguments) {
   write(prefix + "index",
         "\5"
         R"({"weight_map": {"model.embed_tokens.weight": "model.safetensors"}})");
+
+  // Two bytes say how to read them: snapshot_fuzz.cc.
+  for (const auto& windows : {std::vector<int>{0, 12}, {0}, {8, 0, 3}}) {
+    const kvi::SnapshotHeader header = kvi::sample_header(4, 37, 33, windows);
+    const std::string name = folder + "/snapshot_fuzz/groups" + std::to_string(windows.size());
+    const std::vector<std::byte> encoded = kvi::encode_snapshot_header(header);
+    const char fours = static_cast<char>((encoded.size() + 3) / 4);
+    write(name, std::string(2, '\0') + kvi::make_snapshot(header, 1).bytes);
+    write(name + "_header",
+          std::string{'\1', fours} +
+              std::string(reinterpret_cast<const char*>(encoded.data()), encoded.size()));
+  }
 }
