@@ -120,6 +120,7 @@ TEST(SnapshotTest, WithoutWindowsATruncatedOneGivesItsWholePages) {
   const Taken taken = take(sample.bytes.substr(0, sample.record_begins[7]), sample.target());
   EXPECT_EQ(taken.tokens, sample.tokens);
   EXPECT_EQ(taken.kv_len, 12);  // three pages of both groups, and a fourth of one
+  EXPECT_EQ(taken.reason.text.find("window"), std::string::npos) << taken.reason.text;
 }
 
 TEST(SnapshotTest, WithWindowsATruncatedOneGivesTokensOnly) {
@@ -127,6 +128,18 @@ TEST(SnapshotTest, WithWindowsATruncatedOneGivesTokensOnly) {
   const Taken taken = take(sample.bytes.substr(0, sample.record_begins[9]), sample.target());
   EXPECT_EQ(taken.tokens, sample.tokens);
   EXPECT_EQ(taken.kv_len, 0);
+  EXPECT_NE(
+      taken.reason.text.find("no K and V of a shorter prefix can be used, but its tokens can"),
+      std::string::npos)
+      << taken.reason.text;
+}
+
+TEST(SnapshotTest, WhatCouldNotBeReadBackIsNotWritten) {
+  SnapshotHeader header = sample_header(4, 0, 0, {0});
+  header.groups[0].layout.kind = PageKind::state_at_boundary;
+  std::string bytes;
+  EXPECT_ERROR(SnapshotWriter(sink_into(bytes), header, {}), UNSUPPORTED, "kind of group 0 is 1");
+  EXPECT_EQ(bytes, "");
 }
 
 struct Difference {

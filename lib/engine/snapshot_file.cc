@@ -72,7 +72,7 @@ SnapshotCheck verify_snapshot(SnapshotSource source) {
     }
     check.kv_len = scanner.order().usable_len(check.num_tokens);
   }
-  check.reason = scanner.reason();
+  check.reason = scanner.reason_for(check.num_tokens);
   return check;
 }
 

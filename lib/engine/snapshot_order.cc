@@ -41,12 +41,21 @@ void SnapshotOrder::advance() {
 }
 
 int64_t SnapshotOrder::usable_len(int64_t most_len) const {
-  const int64_t read_len = index_ >= end_page_ ? kv_len_ : int64_t{index_} * page_len_;
-  return supported(std::min(most_len, read_len));
+  return supported(std::min(most_len, read_len()));
 }
 
 int64_t SnapshotOrder::whole_len(int64_t most_len) const {
   return supported(std::min(most_len, kv_len_));
+}
+
+bool SnapshotOrder::windows_end_it(int64_t most_len) const {
+  most_len = std::min(most_len, kv_len_);
+  return most_len > 0 &&
+         (whole_len(most_len) == 0 || (read_len() > 0 && usable_len(most_len) == 0));
+}
+
+int64_t SnapshotOrder::read_len() const {
+  return index_ >= end_page_ ? kv_len_ : int64_t{index_} * page_len_;
 }
 
 // A shorter prefix needs positions further back, so where len does not do, none above 0 does.

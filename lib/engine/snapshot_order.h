@@ -35,6 +35,8 @@ class SnapshotOrder {
   int64_t usable_len(int64_t most_len) const;
   // As usable_len when all pages were read.
   int64_t whole_len(int64_t most_len) const;
+  // Whether windows are why a shorter prefix than the snapshot's has no K and V.
+  bool windows_end_it(int64_t most_len) const;
 
  private:
   struct Group {
@@ -43,6 +45,7 @@ class SnapshotOrder {
     uint64_t page_bytes;
   };
 
+  int64_t read_len() const;
   int64_t supported(int64_t len) const;
 
   int page_len_;

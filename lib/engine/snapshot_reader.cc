@@ -58,21 +58,21 @@ SnapshotReader::SnapshotReader(SnapshotSource source, SnapshotTarget target)
                           quoted(header.model_fingerprint), quoted(target_.model_fingerprint)));
     return;
   }
-  bool pages_fit = true;
+  pages_fit_ = true;
   if (const std::string difference = layout_difference(header, target_); !difference.empty()) {
     scanner_.stop(SnapshotStop::other_layout, difference);
-    pages_fit = false;
+    pages_fit_ = false;
   } else if (header.numerics_id != target_.numerics_id &&
              target_.foreign_numerics == ForeignNumerics::refuse) {
     scanner_.stop(SnapshotStop::other_numerics,
                   differs("numerics id", quoted(header.numerics_id), quoted(target_.numerics_id)));
-    pages_fit = false;
+    pages_fit_ = false;
   }
   const bool all_there = scanner_.read_tokens(
       [&](std::span<const TokenId> run) { take_tokens(run); });
   // What the pages could give at best; windows may leave nothing where tokens were lost.
   const int64_t most_len = std::min(header.kv_len, std::ssize(tokens_));
-  if (all_there && pages_fit) wanted_len_ = scanner_.order().whole_len(most_len);
+  if (all_there && pages_fit_) wanted_len_ = scanner_.order().whole_len(most_len);
 }
 
 void SnapshotReader::take_tokens(std::span<const TokenId> run) {
@@ -104,6 +104,10 @@ std::optional<SnapshotPage> SnapshotReader::read_page(std::span<std::byte> page)
     return std::nullopt;
   }
   return next;
+}
+
+SnapshotReason SnapshotReader::reason() const {
+  return pages_fit_ ? scanner_.reason_for(std::ssize(tokens_)) : scanner_.reason();
 }
 
 int64_t SnapshotReader::kv_len() const {

@@ -48,7 +48,7 @@ class SnapshotReader {
   // tokens().size(). 0 until the last page of a snapshot with windows, and where such a one was truncated.
   int64_t kv_len() const;
 
-  const SnapshotReason& reason() const { return scanner_.reason(); }  // its text is never empty
+  SnapshotReason reason() const;  // its text is never empty
 
  private:
   void take_tokens(std::span<const TokenId> run);
@@ -57,7 +57,8 @@ class SnapshotReader {
   SnapshotTarget target_;
   std::vector<TokenId> tokens_;
   bool tokens_end_ = false;  // at one that cannot be used
-  int64_t wanted_len_ = 0;   // of K and V
+  bool pages_fit_ = false;
+  int64_t wanted_len_ = 0;  // of K and V
   bool pages_end_ = false;
 };
 

@@ -33,13 +33,23 @@ std::span<std::byte> writable_bytes_of(T& value) {
 
 RunningChecksum::Value token_checksum(uint64_t seed, int64_t first, std::span<const TokenId> run) {
   RunningChecksum checksum(seed);
-  checksum.update(bytes_of(first));
+  checksum.update(stored_bytes(first));
   checksum.update(std::as_bytes(run));
   return checksum.value();
 }
 
 void SnapshotScanner::stop(SnapshotStop stop, std::string text) {
   if (reason_.stop == SnapshotStop::complete) reason_ = {stop, std::move(text)};
+}
+
+SnapshotReason SnapshotScanner::reason_for(int64_t num_tokens) const {
+  SnapshotReason reason = reason_;
+  if (reason.stop != SnapshotStop::complete && order_ && order_->windows_end_it(num_tokens)) {
+    reason.text +=
+        "; the pages of a window end the whole sequence only, so no K and V of a shorter "
+        "prefix can be used, but its tokens can";
+  }
+  return reason;
 }
 
 bool SnapshotScanner::read(std::span<std::byte> bytes, const std::string& what) {
@@ -90,7 +100,7 @@ bool SnapshotScanner::read_header() {
     if (!read(std::span(bytes).subspan(old_size), "the header")) return false;
   }
   RunningChecksum checksum;
-  checksum.update(bytes_of(preamble));
+  checksum.update(stored_bytes(preamble));
   checksum.update(bytes);
   const RunningChecksum::Value expected = checksum.value();
   RunningChecksum::Value found;
@@ -158,7 +168,7 @@ bool SnapshotScanner::read_page(std::span<std::byte> page) {
   KVI_CHECK(page.empty() || page.size() >= expected.num_bytes);
 
   RunningChecksum checksum(seed_);
-  checksum.update(bytes_of(record));
+  checksum.update(stored_bytes(record));
   std::array<std::byte, kPieceBytes> unwanted;
   for (uint64_t done = 0; done < expected.num_bytes;) {
     const uint64_t left = expected.num_bytes - done;

@@ -33,6 +33,8 @@ class SnapshotScanner {
   const std::optional<SnapshotHeader>& header() const { return header_; }  // once it was read
   const SnapshotOrder& order() const { return *order_; }                   // requires: header()
   const SnapshotReason& reason() const { return reason_; }
+  // The reason, and where windows are why no K and V are left to num_tokens tokens, that too.
+  SnapshotReason reason_for(int64_t num_tokens) const;
   void stop(SnapshotStop stop, std::string text);  // the first reason stays
 
  private:
@@ -61,7 +63,7 @@ struct SnapshotRecord {
 static_assert(sizeof(SnapshotPreamble) == 16 && sizeof(SnapshotRecord) == 16);
 
 template <typename T>
-std::span<const std::byte> bytes_of(const T& value) {
+std::span<const std::byte> stored_bytes(const T& value) {
   return std::as_bytes(std::span(&value, 1));
 }
 

@@ -19,7 +19,8 @@ using SnapshotSink = std::function<void(std::span<const std::byte>)>;
 
 class SnapshotWriter {
  public:
-  // Requires: header.num_tokens is that of tokens, its groups' layouts are canonical.
+  // Requires: header.num_tokens is that of tokens, its groups' layouts are canonical. Throws UNSUPPORTED where the
+  // format has no place for something in the header, so that what was written can be read.
   SnapshotWriter(SnapshotSink sink, const SnapshotHeader& header, std::span<const TokenId> tokens);
 
   std::optional<SnapshotPage> next() const { return order_.page(); }  // nullopt: it is finished

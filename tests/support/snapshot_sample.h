@@ -92,13 +92,13 @@ inline std::string sealed_header(std::span<const std::byte> header, uint32_t ver
       .magic = {}, .version = version, .header_bytes = static_cast<uint32_t>(header.size())};
   std::memcpy(preamble.magic, kSnapshotMagic, sizeof kSnapshotMagic);
   RunningChecksum checksum;
-  checksum.update(bytes_of(preamble));
+  checksum.update(stored_bytes(preamble));
   checksum.update(header);
   std::string bytes;
   const SnapshotSink sink = sink_into(bytes);
-  sink(bytes_of(preamble));
+  sink(stored_bytes(preamble));
   sink(header);
-  sink(bytes_of(checksum.value()));
+  sink(stored_bytes(checksum.value()));
   return bytes;
 }
 
