@@ -6,22 +6,13 @@
 
 #include <algorithm>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
 #include "base/error.h"
+#include "base/file_system.h"
 #include "base/text.h"
 
 namespace kvi {
-namespace {
-
-std::string system_error(int code) {
-  char text[128] = "";
-  const char* message = strerror_r(code, text, sizeof text);  // the GNU form returns the text
-  return message;
-}
-
-}  // namespace
 
 File::File(const std::string& path) : path_(path) {
   // A NUL inside would silently open another file than the one named.
@@ -32,7 +23,7 @@ File::File(const std::string& path) : path_(path) {
   if (fd_ < 0) {
     int code = errno;
     Status status = code == ENOENT || code == ENOTDIR ? Status::NOT_FOUND : Status::IO;
-    throw Error(status, concat("cannot open ", quoted(path, 400), ": ", system_error(code)));
+    throw Error(status, concat("cannot open ", quoted(path, 400), ": ", errno_text(code)));
   }
   struct stat info;
   if (::fstat(fd_, &info) != 0 || !S_ISREG(info.st_mode)) {
@@ -57,7 +48,7 @@ void File::read_exact(uint64_t offset, std::span<std::byte> dst) const {
     if (got < 0 && errno == EINTR) continue;
     if (got < 0) {
       throw Error(Status::IO, concat("reading ", quoted(path_, 400), " at byte ", offset + done,
-                                     ": ", system_error(errno)));
+                                     ": ", errno_text(errno)));
     }
     if (got == 0) {
       throw Error(Status::CORRUPT,
