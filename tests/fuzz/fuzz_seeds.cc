@@ -1,9 +1,11 @@
-// Writes the first inputs of gguf_fuzz, safetensors_fuzz and snapshot_fuzz: small valid files, made as tests make theirs.
-//   fuzz_seeds FOLDER      into FOLDER/gguf_fuzz and so on, which are there
+// Writes the first inputs of disk_store_fuzz, gguf_fuzz, safetensors_fuzz and snapshot_fuzz: small valid files,
+// made as tests make theirs.
+//   fuzz_seeds FOLDER      into FOLDER/<target>, which are there
 #include <fstream>
 #include <stdexcept>
 #include <string>
 
+#include "fuzz/disk_store_layout.h"
 #include "support/gguf_writer.h"
 #include "support/safetensors_writer.h"
 #include "support/snapshot_sample.h"
@@ -17,11 +19,31 @@ void write(const std::string& path, const std::string& bytes) {
   }
 }
 
+// Two pages in slots 0 and 1.
+std::string disk_slots() {
+  const kvi::DiskFormat format = kvi::fuzz_format();
+  std::string input;
+  for (kvi::SlotId slot : {0, 1}) {
+    const kvi::TestPage page(slot + 1);
+    const auto bytes = page.bytes(format.page_bytes);
+    std::vector<std::byte> header(format.header_bytes);
+    const kvi::Checksum sum = kvi::page_checksum(format, slot, 1, bytes);
+    kvi::encode_slot_header(format, slot, page.record(), 1, sum, header);
+    input.append(reinterpret_cast<const char*>(header.data()), kvi::kHeaderInput);
+    input.append(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  }
+  return input;
+}
+
 }  // namespace
 
 int main(int num_arguments, char** arguments) {
   if (num_arguments != 2) return 2;
   const std::string folder = arguments[1];
+  for (char flags : {0, 2, 4, 6}) {
+    write(folder + "/disk_store_fuzz/slots" + std::to_string(flags), flags + disk_slots());
+  }
+  write(folder + "/disk_store_fuzz/raw", "\1no page file");
   write(folder + "/gguf_fuzz/everything", kvi::gguf_with_everything().bytes());
 
   // The first byte says which file it is: safetensors_fuzz.cc lists them.

@@ -10,7 +10,8 @@ cd "$(dirname "$0")/../.."
 seconds=${1:-90}
 (($# == 0)) || shift
 targets=("$@")
-((${#targets[@]} > 0)) || targets=(gguf_fuzz safetensors_fuzz tokenizer_json_fuzz chat_template_fuzz snapshot_fuzz)
+((${#targets[@]} > 0)) || targets=(disk_store_fuzz gguf_fuzz safetensors_fuzz tokenizer_json_fuzz chat_template_fuzz
+  snapshot_fuzz)
 seed=${KVINFER_TEST_SEED:-$((RANDOM * 32768 + RANDOM + 1))}
 build=build/fuzz
 
@@ -21,7 +22,7 @@ cmake -S . -B $build -G Ninja -DCMAKE_BUILD_TYPE=RelWithDebInfo -DCMAKE_CXX_FLAG
 cmake --build $build --target fuzz_seeds "${targets[@]}"
 
 rm -rf $build/seeds
-mkdir -p $build/failures $build/seeds/{gguf,safetensors,tokenizer_json,chat_template,snapshot}_fuzz
+mkdir -p $build/failures $build/seeds/{disk_store,gguf,safetensors,tokenizer_json,chat_template,snapshot}_fuzz
 $build/bin/fuzz_seeds $build/seeds
 cp tests/goldens/tokenizer_json_*.json $build/seeds/tokenizer_json_fuzz
 for model in tests/models/tiny/*/; do
