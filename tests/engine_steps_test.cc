@@ -125,10 +125,12 @@ TEST_P(EngineStepsTest, GoingOnComputesOnlyWhatIsNew) {
 // From one call of head to the next lies all that a step does: sampling, text, commit, schedule, prepare
 // and the layers. Lists of what was generated double now and then, here at 80, 128 and 160 tokens.
 TEST_P(EngineStepsTest, DecodeStepsAllocateNothing) {
+  constexpr int kPageLen = 16;
   constexpr int kPrompt = 40, kFirst = 66, kEnd = 118;  // of the generated tokens
   run(*open_session(kPrompt), greedy(kEnd));            // the pool knows as many pages now
   for (const int top_logprobs : {-1, 0}) {
     std::shared_ptr<Session> session = open_session(kPrompt);
+    const int prompt_len = static_cast<int>(session->info().num_tokens);
     std::atomic<Request*> reading{nullptr};
     std::vector<uint64_t> seen;
     seen.reserve(kEnd);
@@ -145,6 +147,8 @@ TEST_P(EngineStepsTest, DecodeStepsAllocateNothing) {
     request->await(std::nullopt);
     ASSERT_EQ(seen.size(), static_cast<size_t>(kEnd));
     for (int i = kFirst; i + 1 < kEnd; ++i) {
+      // A page that is full goes into the prefix index, which may grow.
+      if ((prompt_len + i) % kPageLen == 0) continue;
       EXPECT_EQ(seen[i + 1] - seen[i], 0u) << "step " << i << ", top_logprobs " << top_logprobs;
     }
   }

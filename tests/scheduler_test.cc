@@ -11,7 +11,8 @@ constexpr uint64_t kPageBytes = 4096;
 class SchedulerTest : public testing::Test {
  protected:
   explicit SchedulerTest(int num_pages = 1000)
-      : cache_({{layout(), 0}}, num_pages * kPageBytes, reserve_host_memory) {}
+      : cache_({{layout(), 0}}, {.budget_bytes = num_pages * kPageBytes, .eviction_policy = "lru"},
+               reserve_host_memory) {}
   ~SchedulerTest() override { cache_.check_invariants(); }
 
   static PageLayout layout() {
@@ -154,7 +155,7 @@ TEST_F(TightSchedulerTest, PromptThatNeverFitsIsNamed) {
   EXPECT_EQ(step.exhausted, &huge);
 }
 
-TEST_F(TightSchedulerTest, WhenAllStallTheYoungestIsNamed) {
+TEST_F(TightSchedulerTest, WhenAllStallTheYoungestIsPreempted) {
   Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 4, .max_queued = 4});
   SchedSequence& older = add(32);
   SchedSequence& younger = add(32);
@@ -164,12 +165,17 @@ TEST_F(TightSchedulerTest, WhenAllStallTheYoungestIsNamed) {
   older.num_known += 1;
   younger.num_known += 1;
   Step step = scheduler.schedule();
-  EXPECT_TRUE(step.items.empty());
-  EXPECT_EQ(step.exhausted, &younger);
-  finish(scheduler, younger);
-  step = scheduler.schedule();
   ASSERT_EQ(step.items.size(), 1u);
   EXPECT_EQ(step.items[0].sequence, &older);
+  EXPECT_EQ(step.exhausted, nullptr);
+  EXPECT_EQ(younger.pages->num_tokens, 0);
+  EXPECT_EQ(scheduler.stats().preemptions_recomputed, 1u);
+  EXPECT_EQ(scheduler.num_waiting(), 1);
+  commit(step);
+  finish(scheduler, older);
+  step = scheduler.schedule();  // and goes on when the other has ended
+  ASSERT_EQ(step.items.size(), 1u);
+  EXPECT_EQ(step.items[0].sequence, &younger);
   commit(step);
 }
 

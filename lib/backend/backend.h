@@ -137,6 +137,7 @@ class Backend {
   virtual PageLayout page_layout(const std::vector<KvLayerShape>& layers, int page_len) const = 0;
   virtual std::unique_ptr<MemoryRange> reserve_pages(uint64_t num_bytes) = 0;
   virtual void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) = 0;
+  virtual void zero_page(std::byte* page, uint64_t num_bytes) = 0;
 
   virtual std::unique_ptr<Executor> make_executor(const ExecutorShape& shape,
                                                   const ExecutorOptions& options) = 0;

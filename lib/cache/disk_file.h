@@ -28,7 +28,7 @@ struct IoFailure {
 
 class DiskFile {
  public:
-  using Visitor = std::function<void(SlotId, const PageRecord&)>;
+  using Visitor = TierStore::Visitor;
 
   DiskFile(std::string path, const DiskFormat& format, int num_slots);
 

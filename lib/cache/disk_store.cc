@@ -96,7 +96,7 @@ std::unique_ptr<DiskStore> DiskStore::open(DiskStoreOptions options,
   return store;
 }
 
-void DiskStore::scan(const DiskFile::Visitor& visitor) {
+void DiskStore::scan(const Visitor& visitor) {
   uint64_t left = capacity_bytes_ - groups_.size() * kSector;
   for (DiskFile& file : groups_) {
     if (!file.is_open()) {

@@ -44,7 +44,7 @@ class DiskStore final : public TierStore {
   // What the files hold, from the headers of their slots alone (one small read each). Before this nothing is
   // read or written. The record's tokens live as long as the call. The pages themselves are checked when they
   // are read.
-  void scan(const DiskFile::Visitor& visitor);
+  void scan(const Visitor& visitor) override;
 
   int num_slots(int group) const override;
   bool write(SlotId slot, const PageRecord& record,

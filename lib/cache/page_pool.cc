@@ -1,52 +1,102 @@
 #include "cache/page_pool.h"
 
-#include <algorithm>
-
 #include "base/error.h"
 
 namespace kvi {
 
-std::optional<PageId> PagePool::allocate() {
-  PageId page;
-  if (!freed_.empty()) {
-    page = freed_.top();
-    freed_.pop();
-  } else if (static_cast<int>(num_holders_.size()) < num_pages_) {
-    page = static_cast<PageId>(num_holders_.size());
-    num_holders_.push_back(0);
-  } else {
-    return std::nullopt;
+PageClass PagePool::class_of(const Info& info) {
+  const bool indexed = info.node != kNoNode;
+  if (info.num_holders > 0) return indexed ? PageClass::pinned : PageClass::private_;
+  if (indexed) return PageClass::cached;
+  return info.num_flights > 0 ? PageClass::deferred : PageClass::free;
+}
+
+const PagePool::Info& PagePool::info(PageId page) const {
+  KVI_CHECK(page >= 0 && page < static_cast<PageId>(pages_.size()));
+  return pages_[page];
+}
+
+template <typename Change>
+void PagePool::change(PageId page, const Change& change) {
+  Info& info = pages_[page];
+  const PageClass before = class_of(info);
+  change(info);
+  const PageClass after = class_of(info);
+  if (before == after) return;
+  --counts_[static_cast<int>(before)];
+  ++counts_[static_cast<int>(after)];
+  if (after == PageClass::free) {
+    info.state = PageState::free;
+    ++info.generation;
+    freed_.insert(page);
+  } else if (before == PageClass::free) {
+    freed_.erase(page);
   }
-  KVI_DCHECK(num_holders_[page] == 0);
-  num_holders_[page] = 1;
-  ++num_held_;
-  return page;
+}
+
+PageId PagePool::lowest_free() const {
+  if (!freed_.empty()) return freed_.lowest();
+  return static_cast<int>(pages_.size()) < num_pages_ ? static_cast<PageId>(pages_.size()) : kNoPage;
+}
+
+void PagePool::take(PageId page) {
+  KVI_CHECK(page >= 0 && page < num_pages_);
+  while (static_cast<PageId>(pages_.size()) <= page) {
+    freed_.insert(static_cast<PageId>(pages_.size()));
+    pages_.emplace_back();
+    ++counts_[static_cast<int>(PageClass::free)];
+  }
+  KVI_CHECK(pages_[page].state == PageState::free);
+  change(page, [](Info& info) {
+    info.num_holders = 1;
+    info.state = PageState::reserved;
+  });
 }
 
 void PagePool::retain(PageId page) {
-  KVI_CHECK(num_holders(page) > 0);
-  ++num_holders_[page];
+  KVI_CHECK(info(page).state != PageState::free);
+  change(page, [](Info& info) { ++info.num_holders; });
 }
 
-bool PagePool::release(PageId page) {
-  KVI_CHECK(num_holders(page) > 0);
-  if (--num_holders_[page] > 0) return false;
-  --num_held_;
-  freed_.push(page);
-  return true;
+void PagePool::release(PageId page) {
+  KVI_CHECK(info(page).num_holders > 0);
+  change(page, [](Info& info) { --info.num_holders; });
 }
 
-int PagePool::num_holders(PageId page) const {
-  KVI_CHECK(page >= 0 && page < static_cast<PageId>(num_holders_.size()));
-  return num_holders_[page];
+void PagePool::index(PageId page, NodeId node) {
+  KVI_CHECK(info(page).state != PageState::free && info(page).node == kNoNode);
+  change(page, [&](Info& info) { info.node = node; });
+}
+
+void PagePool::unindex(PageId page) {
+  KVI_CHECK(info(page).node != kNoNode);
+  change(page, [](Info& info) { info.node = kNoNode; });
+}
+
+void PagePool::begin_flight(PageId page) {
+  KVI_CHECK(info(page).state != PageState::free);
+  change(page, [](Info& info) { ++info.num_flights; });
+}
+
+void PagePool::end_flight(PageId page) {
+  KVI_CHECK(info(page).num_flights > 0);
+  change(page, [](Info& info) { --info.num_flights; });
+}
+
+void PagePool::set_state(PageId page, PageState state) {
+  KVI_CHECK(info(page).state != PageState::free && state != PageState::free);
+  pages_[page].state = state;
 }
 
 void PagePool::check_invariants() const {
-  const auto held = std::count_if(num_holders_.begin(), num_holders_.end(),
-                                  [](int n) { return n > 0; });
-  KVI_CHECK(held == num_held_);
-  KVI_CHECK(freed_.size() + num_held_ == num_holders_.size());
-  KVI_CHECK(static_cast<int>(num_holders_.size()) <= num_pages_);
+  std::array<int, kNumPageClasses> counts = {};
+  for (PageId page = 0; page < static_cast<PageId>(pages_.size()); ++page) {
+    const PageClass page_class = class_of(pages_[page]);
+    ++counts[static_cast<int>(page_class)];
+    KVI_CHECK((page_class == PageClass::free) == (pages_[page].state == PageState::free));
+    KVI_CHECK((page_class == PageClass::free) == freed_.contains(page));
+  }
+  KVI_CHECK(counts == counts_);
 }
 
 }  // namespace kvi

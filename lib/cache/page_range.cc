@@ -1,23 +1,110 @@
 #include "cache/page_range.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace kvi {
 
-bool PageRange::commit(PageId page) {
-  KVI_CHECK(!is_resident(page));
-  if (!memory_->commit(static_cast<uint64_t>(page) * page_bytes_, page_bytes_)) return false;
-  if (static_cast<size_t>(page) >= resident_.size()) resident_.resize(page + 1, false);
-  resident_[page] = true;
-  ++num_resident_;
+PageRange::PageRange(std::unique_ptr<MemoryRange> memory, int num_pages, uint64_t page_bytes,
+                     uint64_t granule_bytes)
+    : memory_(std::move(memory)),
+      num_pages_(num_pages),
+      page_bytes_(page_bytes),
+      granule_bytes_(granule_bytes) {}
+
+PageRange::Granules PageRange::granules_of(PageId page) const {
+  const uint64_t begin = static_cast<uint64_t>(page) * page_bytes_;
+  return {static_cast<int>(begin / granule_bytes_),
+          static_cast<int>((begin + page_bytes_ - 1) / granule_bytes_) + 1};
+}
+
+PageRange::Pages PageRange::pages_on(int granule) const {
+  const uint64_t begin = static_cast<uint64_t>(granule) * granule_bytes_;
+  const uint64_t last = (begin + granule_bytes_ - 1) / page_bytes_;
+  return {static_cast<PageId>(begin / page_bytes_),
+          static_cast<PageId>(std::min<uint64_t>(last + 1, static_cast<uint64_t>(num_pages_)))};
+}
+
+bool PageRange::is_mapped(PageId page) const { return num_missing_granules(page) == 0; }
+
+int PageRange::num_missing_granules(PageId page) const {
+  const auto [first, end] = granules_of(page);
+  int missing = 0;
+  for (int g = first; g < end; ++g) missing += g >= static_cast<int>(mapped_.size()) || !mapped_[g];
+  return missing;
+}
+
+bool PageRange::map(PageId page) {
+  const auto [first, end] = granules_of(page);
+  if (static_cast<int>(mapped_.size()) < end) {
+    mapped_.resize(end, false);
+    num_users_.resize(end, 0);
+  }
+  for (int g = first; g < end; ++g) {
+    if (mapped_[g]) continue;
+    const uint64_t offset = static_cast<uint64_t>(g) * granule_bytes_;
+    // What was mapped before stays, idle: the caller takes it back or retries.
+    if (!memory_->commit(offset, std::min(granule_bytes_, memory_->size_bytes() - offset)))
+      return false;
+    mapped_[g] = true;
+    ++num_mapped_;
+    idle_.insert(g);
+    const auto [first_page, end_page] = pages_on(g);
+    for (PageId p = first_page; p < end_page; ++p) {
+      if (is_mapped(p)) free_mapped_.insert(p);
+    }
+  }
   return true;
 }
 
-void PageRange::decommit(PageId page) {
-  KVI_CHECK(is_resident(page));
-  memory_->decommit(static_cast<uint64_t>(page) * page_bytes_, page_bytes_);
-  resident_[page] = false;
-  --num_resident_;
+void PageRange::use(PageId page) {
+  KVI_CHECK(free_mapped_.contains(page));
+  free_mapped_.erase(page);
+  if (static_cast<int>(used_.size()) <= page) used_.resize(page + 1, false);
+  used_[page] = true;
+  const auto [first, end] = granules_of(page);
+  for (int g = first; g < end; ++g) {
+    if (num_users_[g]++ == 0) idle_.erase(g);
+  }
+}
+
+void PageRange::unuse(PageId page) {
+  KVI_CHECK(is_used(page));
+  used_[page] = false;
+  free_mapped_.insert(page);
+  const auto [first, end] = granules_of(page);
+  for (int g = first; g < end; ++g) {
+    if (--num_users_[g] == 0) idle_.insert(g);
+  }
+}
+
+void PageRange::unmap_highest_idle() {
+  const int granule = idle_.highest();
+  KVI_CHECK(granule >= 0);
+  const auto [first, end] = pages_on(granule);
+  for (PageId p = first; p < end; ++p) free_mapped_.erase(p);
+  idle_.erase(granule);
+  mapped_[granule] = false;
+  --num_mapped_;
+  const uint64_t offset = static_cast<uint64_t>(granule) * granule_bytes_;
+  memory_->decommit(offset, std::min(granule_bytes_, memory_->size_bytes() - offset));
+}
+
+void PageRange::check_invariants() const {
+  uint64_t num_mapped = 0;
+  for (int g = 0; g < static_cast<int>(mapped_.size()); ++g) {
+    int users = 0;
+    const auto [first, end] = pages_on(g);
+    for (PageId p = first; p < end; ++p) users += is_used(p);
+    KVI_CHECK(users == num_users_[g] && (users == 0 || mapped_[g]));
+    KVI_CHECK(idle_.contains(g) == (mapped_[g] && users == 0));
+    num_mapped += mapped_[g];
+    for (PageId p = first; p < end; ++p) {
+      KVI_CHECK(free_mapped_.contains(p) == (is_mapped(p) && !is_used(p)));
+    }
+  }
+  KVI_CHECK(num_mapped == num_mapped_);
 }
 
 }  // namespace kvi

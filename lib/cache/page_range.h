@@ -1,48 +1,69 @@
 // The memory behind one group's page ids: page p lies at base + p * page_bytes, for ever.
 //
-// Memory is committed when a page is first used, and given back page by page when another group needs
-// it, so that all groups together stay within one budget. What is resident but free is kept: using it
-// again costs nothing.
+// Memory comes and goes in granules; pages may straddle them, so no page size wastes any. A granule is mapped
+// before a page on it is used, and may be unmapped when every page on it is free. What is mapped but free is
+// kept until somebody needs it: using it again costs nothing.
 //
-// Not thread-safe: owned by CacheManager.
+// Not thread-safe: owned by DevicePages, which leases what is mapped.
 #pragma once
 
 #include <memory>
 #include <vector>
 
 #include "base/memory_range.h"
+#include "cache/id_set.h"
 #include "tensor/layout.h"
 
 namespace kvi {
 
 class PageRange {
  public:
-  PageRange(std::unique_ptr<MemoryRange> memory, uint64_t page_bytes)
-      : memory_(std::move(memory)), page_bytes_(page_bytes) {}
+  PageRange(std::unique_ptr<MemoryRange> memory, int num_pages, uint64_t page_bytes,
+            uint64_t granule_bytes);
 
   std::byte* address() const { return memory_->address(); }
+  int num_pages() const { return num_pages_; }
   uint64_t page_bytes() const { return page_bytes_; }
-  bool is_resident(PageId page) const {
-    return page < static_cast<PageId>(resident_.size()) && resident_[page];
-  }
-  int num_resident() const { return num_resident_; }
+  uint64_t mapped_bytes() const { return num_mapped_ * granule_bytes_; }
 
-  bool commit(PageId page);    // false: the system refused memory
-  void decommit(PageId page);  // requires: resident, and held by nobody
-  // The highest resident page for which is_free, or kNoPage.
-  template <typename IsFree>
-  PageId highest_resident(const IsFree& is_free) const {
-    for (PageId page = static_cast<PageId>(resident_.size()) - 1; page >= 0; --page) {
-      if (resident_[page] && is_free(page)) return page;
-    }
-    return kNoPage;
+  bool is_mapped(PageId page) const;        // all of it
+  int num_missing_granules(PageId page) const;
+  bool map(PageId page);                    // what is missing; false: the system refused memory
+  void use(PageId page);                    // requires: mapped, not in use
+  void unuse(PageId page);                  // its granules may be unmapped when they have no other
+  int num_idle_granules() const { return idle_.size(); }  // mapped, and no page on them in use
+  void unmap_highest_idle();                // requires: there is one
+  bool is_used(PageId page) const {
+    return page < static_cast<PageId>(used_.size()) && used_[page];
   }
+  struct Pages {
+    PageId first, end;
+  };
+  Pages pages_on(int granule) const;
+  int num_granules() const { return static_cast<int>(mapped_.size()); }  // up to the highest ever mapped
+  bool is_granule_mapped(int granule) const { return mapped_[granule]; }
+  // Free pages with all their memory.
+  PageId lowest_free_mapped() const { return free_mapped_.lowest(); }
+  int num_free_mapped() const { return free_mapped_.size(); }
+
+  void check_invariants() const;
 
  private:
+  struct Granules {
+    int first, end;
+  };
+  Granules granules_of(PageId page) const;
+
   std::unique_ptr<MemoryRange> memory_;
-  uint64_t page_bytes_;
-  std::vector<bool> resident_;  // by page
-  int num_resident_ = 0;
+  const int num_pages_;
+  const uint64_t page_bytes_;
+  const uint64_t granule_bytes_;
+  uint64_t num_mapped_ = 0;
+  std::vector<bool> mapped_;    // [granule]
+  std::vector<int> num_users_;  // [granule]: pages in use on it
+  std::vector<bool> used_;      // [page], up to the highest ever used
+  IdSet idle_;                  // granules
+  IdSet free_mapped_;           // pages
 };
 
 }  // namespace kvi

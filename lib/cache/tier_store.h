@@ -8,6 +8,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <string>
 
@@ -64,6 +65,11 @@ class TierStore {
   virtual void discard(int group, SlotId slot) noexcept = 0;
 
   virtual TierStats stats() const = 0;
+
+  // What it holds from before, at the start and once; the record's tokens live as long as the call. Nothing, for a
+  // tier that forgets.
+  using Visitor = std::function<void(SlotId, const PageRecord&)>;
+  virtual void scan(const Visitor& visitor) { (void)visitor; }
 };
 
 }  // namespace kvi

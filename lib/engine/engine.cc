@@ -49,7 +49,9 @@ const std::shared_ptr<const LoadedModel>& Engine::model() const { return core_->
 
 EngineStats Engine::stats() const { return core_->stats(); }
 
-std::shared_ptr<Session> Engine::create_session() { return Session::create(core_); }
+std::shared_ptr<Session> Engine::create_session(const SessionOptions& options) {
+  return Session::create(core_, options);
+}
 
 std::vector<void*> Engine::wait(size_t max_count,
                                 std::optional<std::chrono::milliseconds> timeout) {

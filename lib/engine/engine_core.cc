@@ -6,6 +6,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "engine/cache_setup.h"
 #include "engine/engine_shape.h"
 #include "engine/validate.h"
 
@@ -21,13 +22,16 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
   Backend& backend = model_->backend();
   GroupedLayers grouped = group_layers(config, backend, static_cast<int>(options.page_len));
   group_of_layer_ = grouped.group_of_layer;
-  cache_ = std::make_unique<CacheManager>(
-      std::move(grouped.groups), options.kv_budget_bytes,
-      [&](uint64_t bytes) { return backend.reserve_pages(bytes); });
+  const auto reserve_pages = [&](uint64_t bytes) { return backend.reserve_pages(bytes); };
+  CacheOptions cache_options = cache_options_for(*model_, options, grouped.groups);
+  stores_ = {cache_options.host, cache_options.disk};
+  cache_ = std::make_unique<CacheManager>(std::move(grouped.groups), cache_options, reserve_pages);
   scheduler_ = std::make_unique<Scheduler>(
-      *cache_, SchedulerLimits{.max_batch_tokens = static_cast<int>(options.max_batch_tokens),
-                               .max_sequences = static_cast<int>(options.max_sequences),
-                               .max_queued = static_cast<int>(options.max_queued)});
+      *cache_,
+      SchedulerLimits{.max_batch_tokens = static_cast<int>(options.max_batch_tokens),
+                      .max_sequences = static_cast<int>(options.max_sequences),
+                      .max_queued = static_cast<int>(options.max_queued)},
+      [this] { return reclaim_idle_session(); });
   placement_.group_of_layer = group_of_layer_;
   for (size_t g = 0; g < cache_->groups().size(); ++g) {
     const LayerGroup& group = cache_->groups()[g];
@@ -40,9 +44,17 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
   stats_.kv_budget_bytes = options.kv_budget_bytes;
   stats_.scratch_bytes = executor_->scratch_bytes() + logits_.size() * sizeof(float);
   stats_.weights_bytes = model_->weights_bytes();
+  if (options.shared_budget) {
+    budget_member_ = options.shared_budget->add_member([this] {
+      memory_wanted_.store(true);
+      work_.notify_all();
+    });
+  }
 }
 
-EngineCore::~EngineCore() = default;
+EngineCore::~EngineCore() {
+  if (options_.shared_budget) options_.shared_budget->remove_member(budget_member_);
+}
 
 void EngineCore::stop() {
   std::lock_guard lock(mutex_);
@@ -63,17 +75,20 @@ void EngineCore::check_open() const {
 
 // ---- users' threads ----
 
-std::shared_ptr<SequenceState> EngineCore::create_sequence() {
+std::shared_ptr<SequenceState> EngineCore::create_sequence(const SessionOptions& options) {
   check_open();
-  auto sequence = std::make_shared<SequenceState>();
+  auto sequence = std::make_shared<SequenceState>(options);
   std::lock_guard lock(mutex_);
-  sequence->pages = cache_->make_sequence();
+  sequence->pages = cache_->make_sequence(cache_->prefixes().scope_of_tenant(options.tenant));
+  sequence->pages.reads_shared = options.reads_shared;
+  sequence->pages.is_indexed = options.caches && options_.prefix_caching;
+  sequences_.push_back(sequence.get());
   ++stats_.num_sessions;
   return sequence;
 }
 
 std::shared_ptr<SequenceState> EngineCore::fork(const SequenceState& sequence) {
-  std::shared_ptr<SequenceState> copy = create_sequence();
+  std::shared_ptr<SequenceState> copy = create_sequence(sequence.options);
   copy->tokens = sequence.tokens;
   copy->num_tokens.store(sequence.num_tokens.load());
   std::lock_guard lock(mutex_);
@@ -95,12 +110,57 @@ void EngineCore::change_pages(SequenceState& sequence, uint32_t num_tokens) {
 void EngineCore::abandon(SequenceState& sequence) {
   std::lock_guard lock(mutex_);
   --stats_.num_sessions;
+  std::erase(sequences_, &sequence);
   if (sequence.owner.load() == SequenceOwner::request) {
     sequence.abandoned = true;
     if (sequence.request) sequence.request->cancel(CancelMode::keep);
   } else {
-    cache_->release(sequence.pages);
+    cache_->park(sequence.pages);
+    work_.notify_all();
   }
+}
+
+void EngineCore::suspend(SequenceState& sequence, TierId tier) {
+  std::lock_guard lock(mutex_);
+  const LowerTier* lower = cache_->prefixes().tier(tier);
+  const char* name = tier == TierId::host ? "host" : "disk";
+  if (lower == nullptr) {
+    throw Error(Status::UNSUPPORTED, concat("the engine has no ", name, " tier; open it with ", name,
+                                            "_cache_bytes"));
+  }
+  uint64_t needed = 0;
+  if (!cache_->suspend(sequence.pages, sequence.tokens, tier, &needed)) {
+    const uint64_t available = lower->budget_bytes() - lower->pinned_bytes();
+    throw Error(Status::EXHAUSTED,
+                concat("the ", name, " tier has no room to suspend the session: it needs ", needed,
+                       " bytes, ", available, " are not taken by other suspended sessions"))
+        .amounts(needed, available)
+        .retryable();
+  }
+  work_.notify_all();
+}
+
+// ---- the budget ----
+
+void EngineCore::set_budget(uint64_t num_bytes) {
+  std::lock_guard lock(mutex_);
+  const uint64_t most = cache_->prefixes().pages().range_bytes();
+  if (num_bytes < cache_->least_budget() || num_bytes > most) {
+    throw Error(Status::INVALID_ARGUMENT,
+                concat("kv_budget_bytes is ", num_bytes, "; it must be from ", cache_->least_budget(),
+                       " (one page of each layer group) to ", most,
+                       " (the device's memory)"))
+        .amounts(num_bytes, most);
+  }
+  cache_->prefixes().pages().set_budget(num_bytes);
+  stats_.kv_budget_bytes = num_bytes;
+  keep_within_budget();
+  work_.notify_all();
+}
+
+uint64_t EngineCore::trim(uint64_t num_bytes) {
+  std::lock_guard lock(mutex_);
+  return cache_->prefixes().trim(num_bytes);
 }
 
 uint64_t EngineCore::kv_bytes(const SequenceState& sequence) const {
@@ -135,8 +195,13 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
   SchedSequence& scheduled = job->scheduled();
   scheduled.pages = &sequence.pages;
   scheduled.num_known = static_cast<int>(sequence.tokens.size());
+  scheduled.tokens = &sequence.tokens;
+  scheduled.first_wanted = job->next_logit_position();
+  scheduled.priority = request ? request->options().priority.value_or(sequence.options.priority)
+                               : sequence.options.priority;
+  scheduled.owner = job.get();
   // The last token's logits are wanted: where it was computed before, it is computed again.
-  cache_->truncate(sequence.pages, job->first_logit_position());
+  cache_->truncate(sequence.pages, job->next_logit_position());
   if (bytes_alone(scheduled) > cache_->budget_bytes()) throw never_fits_error(scheduled);
   jobs_.push_back(job);
   if (!scheduler_->enqueue(scheduled)) {
@@ -155,6 +220,7 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
 
 void EngineCore::run() {
   thread_id_.store(std::this_thread::get_id());
+  start_worker();
   std::unique_lock lock(mutex_);
   while (!stopping_.load()) {
     try {
@@ -173,29 +239,67 @@ void EngineCore::run() {
   }
   while (!jobs_.empty()) end_job(*jobs_.back(), Finish::cancelled);
   log_failures(lock);
+  lock.unlock();
+  worker_.reset();  // its last report needs the mutex
+  lock.lock();
   news_->close();
   has_ended_ = true;
   ended_.notify_all();
 }
+
+// The copies of one step. In flight from the schedule on, they are made and reported whatever becomes of the step.
+class EngineCore::Copies {
+ public:
+  Copies(EngineCore& core, const std::vector<PageCopy>& copies, std::unique_lock<std::mutex>& lock)
+      : core_(core), copies_(copies), lock_(lock) {}
+  ~Copies() {
+    if (finished_) return;
+    if (!made_) make();
+    if (!lock_.owns_lock()) lock_.lock();
+    finish();
+  }
+  Copies(const Copies&) = delete;
+  Copies& operator=(const Copies&) = delete;
+
+  void make() {
+    core_.make_copies(copies_);
+    made_ = true;
+  }
+  void finish() {
+    core_.cache_->finish_copies(copies_);
+    finished_ = true;
+  }
+
+ private:
+  EngineCore& core_;
+  const std::vector<PageCopy>& copies_;
+  std::unique_lock<std::mutex>& lock_;
+  bool made_ = false, finished_ = false;
+};
 
 void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
   for (;;) {
     log_failures(lock);  // lets go of the mutex: whether to go on is asked afterwards
     if (stopping_.load()) return;
     reap_interrupted();
+    keep_within_budget();
     const Step& step = scheduler_->schedule();
+    dispatch_moves();
+    Copies copies(*this, step.copies, lock);
     if (step.exhausted != nullptr) {
       end_job(job_of(*step.exhausted), Finish::error, exhausted_error(*step.exhausted));
       continue;
     }
     if (step.items.empty()) {
-      work_.wait(lock);
+      if (step.copies.empty() && !cache_->prefixes().has_planned_moves()) work_.wait(lock);
       continue;
     }
     prepare(step);
     lock.unlock();
-    compute(step);
+    copies.make();
+    compute();
     lock.lock();
+    copies.finish();
     commit(step);
   }
 }
@@ -221,7 +325,7 @@ void EngineCore::prepare(const Step& step) {
     }
     forward.sequences.push_back({forward.num_rows(), item.num_tokens, first});
     for (int position = first; position < first + item.num_tokens; ++position) {
-      if (position >= job.first_logit_position()) {
+      if (position >= job.next_logit_position()) {
         batch_.logit_rows.push_back({&job, forward.num_rows(), position});
       }
       forward.token_ids.push_back(job.sequence().tokens[position]);
@@ -231,14 +335,21 @@ void EngineCore::prepare(const Step& step) {
   }
 }
 
-void EngineCore::compute(const Step& step) {
-  for (const PageCopy& copy : step.copies) {
+void EngineCore::make_copies(std::span<const PageCopy> copies) {
+  for (const PageCopy& copy : copies) {
     const KvGroupPages& group = placement_.groups[copy.group];
     const uint64_t page_bytes = group.layout->page_bytes;
-    model_->backend().copy_page(group.pages + static_cast<uint64_t>(copy.to) * page_bytes,
-                                group.pages + static_cast<uint64_t>(copy.from) * page_bytes,
-                                page_bytes);
+    std::byte* to = group.pages + static_cast<uint64_t>(copy.to) * page_bytes;
+    if (copy.from == kNoPage) {
+      model_->backend().zero_page(to, page_bytes);
+    } else {
+      model_->backend().copy_page(
+          to, group.pages + static_cast<uint64_t>(copy.from) * page_bytes, page_bytes);
+    }
   }
+}
+
+void EngineCore::compute() {
   forward(model_->weights(), placement_, batch_.forward, *executor_);
 
   const size_t vocab_size = static_cast<size_t>(model_->config().vocab_size);
@@ -261,7 +372,8 @@ void EngineCore::commit(const Step& step) {
   for (const StepItem& item : step.items) {
     Job& job = job_of(*item.sequence);
     const int first = item.sequence->pages->num_tokens;
-    cache_->commit(*item.sequence->pages, item.num_tokens);
+    cache_->commit(*item.sequence->pages, item.num_tokens, *item.sequence->tokens);
+    item.sequence->first_wanted = job.next_logit_position();
     const int computed = item.sequence->pages->num_tokens;
     stats_.prefill_tokens += static_cast<uint64_t>(
         std::max(0, std::min(computed, job.prompt_len()) - first));
@@ -282,7 +394,12 @@ void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) {
   scheduler_->remove(job.scheduled());
   SequenceState& sequence = job.sequence();
   change_pages(sequence, job.tokens_to_keep(finish));
-  if (sequence.abandoned) cache_->release(sequence.pages);
+  sequence.last_used = ++num_requests_;
+  if (sequence.abandoned) {
+    cache_->park(sequence.pages);
+  } else {
+    cache_->mark_boundary(sequence.pages);
+  }
   sequence.request = nullptr;
   sequence.owner.store(SequenceOwner::nobody);
   ++stats_.requests_finished;
@@ -313,15 +430,74 @@ void EngineCore::end_started(const Error& error) {
 }
 
 Job& EngineCore::job_of(const SchedSequence& sequence) {
-  for (const std::shared_ptr<Job>& job : jobs_) {
-    if (&job->scheduled() == &sequence) return *job;
+  return *static_cast<Job*>(sequence.owner);
+}
+
+// The session that was idle longest gives its pages up; they stay cached while there is memory.
+bool EngineCore::reclaim_idle_session() {
+  SequenceState* oldest = nullptr;
+  for (SequenceState* sequence : sequences_) {
+    if (sequence->owner.load() == SequenceOwner::request) continue;
+    if (cache_->held_bytes(sequence->pages) == 0) continue;
+    if (oldest == nullptr || sequence->last_used < oldest->last_used) oldest = sequence;
   }
-  KVI_CHECK(!"every scheduled sequence belongs to a job");
-  return *jobs_.front();
+  if (oldest == nullptr) return false;
+  cache_->park(oldest->pages);
+  return true;
+}
+
+// Grows the budget where it is nearly used up, and gives back what is leased beyond it.
+void EngineCore::keep_within_budget() {
+  DevicePages& pages = cache_->prefixes().pages();
+  const uint64_t budget = pages.budget_bytes();
+  const uint64_t most = options_.kv_budget_max_bytes;
+  if (budget < most && static_cast<double>(pages.used_bytes()) >=
+                           options_.kv_grow_at * static_cast<double>(budget)) {
+    const double grown = options_.kv_grow_factor * static_cast<double>(budget);
+    pages.set_budget(grown < static_cast<double>(most) ? static_cast<uint64_t>(grown) : most);
+    stats_.kv_budget_bytes = pages.budget_bytes();
+  }
+  uint64_t excess = pages.excess_bytes();
+  if (memory_wanted_.exchange(false)) excess = std::max(excess, pages.bytes_in_class(PageClass::cached));
+  while (excess > 0) {
+    if (cache_->prefixes().trim(excess) >= excess) return;
+    excess = pages.excess_bytes();
+    if (excess == 0 || (!reclaim_idle_session() && !scheduler_->preempt_one())) return;
+  }
+}
+
+void EngineCore::start_worker() {
+  if (!stores_[0] && !stores_[1]) return;
+  std::vector<TransferWorker::GroupPages> groups;
+  for (const KvGroupPages& group : placement_.groups) {
+    groups.push_back({group.pages, group.layout->page_bytes});
+  }
+  worker_ = std::make_unique<TransferWorker>(
+      std::move(groups), stores_, [this](const PageMove& move, bool ok, double seconds) {
+        complete_move(move, ok, seconds);
+      });
+}
+
+void EngineCore::dispatch_moves() {
+  if (!worker_) return;
+  std::vector<PageMove> moves = cache_->prefixes().take_moves(SIZE_MAX);
+  if (!moves.empty()) worker_->push(std::move(moves));
+}
+
+void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {
+  std::lock_guard lock(mutex_);
+  if (ok && move.tier == TierId::host && move.kind != MoveKind::discard && seconds > 0) {
+    const double rate = static_cast<double>(placement_.groups[move.group].layout->page_bytes) / seconds;
+    double& mean = rates_.host_bytes_per_second;
+    mean = mean == 0 ? rate : mean + (rate - mean) / 16;
+    scheduler_->set_rates(rates_);
+  }
+  cache_->prefixes().complete(move.id, ok);
+  work_.notify_all();
 }
 
 uint64_t EngineCore::bytes_alone(const SchedSequence& scheduled) const {
-  return cache_->peak_bytes_alone(*scheduled.pages, scheduled.num_known,
+  return cache_->least_budget_for(*scheduled.pages, scheduled.num_known,
                                   static_cast<int>(options_.max_batch_tokens));
 }
 

@@ -24,6 +24,7 @@
 #include "engine/options.h"
 #include "engine/request_news.h"
 #include "engine/sequence_state.h"
+#include "engine/transfer_worker.h"
 #include "model/forward.h"
 #include "sched/scheduler.h"
 
@@ -49,14 +50,20 @@ class EngineCore {
   void check_open() const;  // throws CLOSED after stop()
 
   // Sequences of sessions. The caller owns the sequence (SequenceOwner::user).
-  std::shared_ptr<SequenceState> create_sequence();
+  std::shared_ptr<SequenceState> create_sequence(const SessionOptions& options);
   std::shared_ptr<SequenceState> fork(const SequenceState& sequence);
   void truncate(SequenceState& sequence, uint32_t num_tokens);
   // Its session is gone: cancels its request and gives the pages back, now or when the request ends.
   void abandon(SequenceState& sequence);
+  // Gives its pages back and keeps a copy in the tier. Throws UNSUPPORTED, EXHAUSTED.
+  void suspend(SequenceState& sequence, TierId tier);
   uint64_t kv_bytes(const SequenceState& sequence) const;
   uint32_t num_computed_tokens(const SequenceState& sequence) const;
   std::shared_ptr<Request> running_request(const SequenceState& sequence) const;
+
+  // ---- the budget ----
+  void set_budget(uint64_t num_bytes);  // throws INVALID_ARGUMENT
+  uint64_t trim(uint64_t num_bytes);    // of what is only cached; returns what was given back
 
   // From here on the sequence is the job's, until its on_end. request: null for scoring.
   // Throws EXHAUSTED when the queue is full or the KV budget can never hold its tokens, CLOSED.
@@ -74,14 +81,22 @@ class EngineCore {
     std::vector<int32_t> head_rows;  // of one call of Executor::head
   };
 
+  class Copies;
+
   void run_steps(std::unique_lock<std::mutex>& lock);
   void reap_interrupted();
   void prepare(const Step& step);
-  void compute(const Step& step);
+  void make_copies(std::span<const PageCopy> copies);
+  void compute();
+  void start_worker();
   void commit(const Step& step);
   void end_job(Job& job, Finish finish, std::optional<Error> error = std::nullopt);
   void end_started(const Error& error);
   void log_failures(std::unique_lock<std::mutex>& lock);
+  bool reclaim_idle_session();
+  void keep_within_budget();
+  void dispatch_moves();
+  void complete_move(const PageMove& move, bool ok, double seconds);
   void change_pages(SequenceState& sequence, uint32_t num_tokens);
   Job& job_of(const SchedSequence& sequence);
   uint64_t bytes_alone(const SchedSequence& scheduled) const;  // of its pages, at their peak
@@ -98,6 +113,7 @@ class EngineCore {
   std::condition_variable work_;   // there may be something to do
   std::condition_variable ended_;  // run() has returned
   std::atomic<bool> stopping_{false};
+  std::atomic<bool> memory_wanted_{false};  // by another engine of the shared budget
   bool has_ended_ = false;
   std::atomic<std::thread::id> thread_id_{};
 
@@ -106,6 +122,10 @@ class EngineCore {
   std::unique_ptr<CacheManager> cache_;
   std::unique_ptr<Scheduler> scheduler_;
   std::vector<std::shared_ptr<Job>> jobs_;  // waiting and running
+  std::vector<SequenceState*> sequences_;   // of all sessions
+  uint64_t num_requests_ = 0;
+  SchedulerRates rates_;
+  int budget_member_ = -1;  // of a shared budget
   std::vector<std::string> failures_;       // not logged yet
   EngineStats stats_;
 
@@ -115,6 +135,9 @@ class EngineCore {
   Batch batch_;
   std::vector<float> logits_;  // [max_logit_rows, vocab]
   int max_logit_rows_ = 0;
+
+  std::vector<std::shared_ptr<TierStore>> stores_;  // [lower tier]
+  std::unique_ptr<TransferWorker> worker_;  // nullptr: there is no lower tier
 };
 
 }  // namespace kvi

@@ -19,7 +19,9 @@ class Generation final : public Job {
   Generation(const std::shared_ptr<SequenceState>& sequence, std::shared_ptr<Request> request,
              std::shared_ptr<RequestNews> news, const Tokenizer& tokenizer, uint32_t max_model_len);
 
-  int first_logit_position() const override { return prompt_len() - 1; }
+  int next_logit_position() const override {
+    return static_cast<int>(sequence().tokens.size()) - 1;
+  }
   void consume(int position, std::span<float> logits) override;
   void on_start(uint32_t cached_tokens) override;
   std::optional<Finish> interrupted() const override;

@@ -29,7 +29,8 @@ class Job {
   Finish finish() const { return finish_; }                         // none: goes on
   const std::optional<Error>& failure() const { return failure_; }  // where finish() is error
 
-  virtual int first_logit_position() const = 0;
+  // Logits are wanted after the token at this position and after all later ones.
+  virtual int next_logit_position() const = 0;
   // The logits that follow the token at position; scratch afterwards. May append a token to the sequence,
   // finish the job, or fail it.
   virtual void consume(int position, std::span<float> logits) = 0;

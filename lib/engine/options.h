@@ -3,12 +3,14 @@
 
 #include <cstdint>
 #include <limits>
+#include <memory>
 #include <optional>
 #include <string>
 #include <vector>
 
 #include "backend/backend.h"
 #include "base/log.h"
+#include "cache/memory_budget.h"
 #include "tokenizer/tokenizer.h"
 
 namespace kvi {
@@ -22,7 +24,24 @@ struct EngineOptions {
   std::optional<uint32_t> num_threads;  // nullopt: the device's default
   Precision precision = Precision::int8_activations;
   uint64_t kv_budget_bytes = uint64_t{1} << 30;
+  // Where pages in use take kv_grow_at of the budget, it grows by kv_grow_factor, up to this; 0: it never does.
+  uint64_t kv_budget_max_bytes = 0;
+  double kv_grow_at = 0.8, kv_grow_factor = 1.5;
+  std::shared_ptr<MemoryBudget> shared_budget;  // nullptr: its own only
+  bool prefix_caching = true;
+  std::string eviction_policy = "cost";
+  double tenant_share = 0.5;
+  std::vector<std::byte> cache_secret;  // empty: random, or the disk folder's
+  uint64_t host_cache_bytes = 0, disk_cache_bytes = 0;
+  std::string disk_cache_folder;
   Log log;
+};
+
+struct SessionOptions {
+  std::string tenant;
+  bool reads_shared = true;  // the operator's prefixes
+  bool caches = true;        // its text may be found again
+  int priority = 0;          // of its requests, unless they say otherwise
 };
 
 struct EnginePlan {
@@ -66,6 +85,7 @@ struct GenerateOptions {
   bool ignore_eos = false;
   std::vector<std::string> stops;
   std::optional<uint32_t> timeout_ms;
+  std::optional<int> priority;  // nullopt: the session's
 };
 
 enum class Finish : int32_t { none, eos, stop, length, context, cancelled, error };
@@ -74,6 +94,8 @@ enum class CancelMode { keep, rollback };
 struct Usage {
   Finish finish = Finish::none;
   uint32_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
+  uint32_t host_tokens = 0, disk_tokens = 0;  // of the cached ones
+  uint32_t num_preemptions = 0;
   double queue_ms = 0, ttft_ms = 0, tpot_ms = 0, total_ms = 0;
 };
 

@@ -12,6 +12,7 @@ void Scoring::consume(int position, std::span<float> logits) {
   if (next >= sequence().tokens.size()) return set_finish(Finish::length);
   const TokenId best = argmax(logits);
   if (!std::isfinite(logits[best])) return fail(not_finite_error(static_cast<size_t>(position)));
+  next_ = next + 1;
   const size_t i = next - first_;
   if (!out_.logprobs.empty())
     out_.logprobs[i] = logits[sequence().tokens[next]] - log_sum_exp(logits);

@@ -20,11 +20,11 @@ struct ScoreOutput {
 class Scoring final : public Job {
  public:
   Scoring(std::shared_ptr<SequenceState> sequence, size_t first, const ScoreOutput& out)
-      : Job(std::move(sequence)), first_(first), out_(out) {}
+      : Job(std::move(sequence)), first_(first), out_(out), next_(first) {}
 
   void wait();  // blocks until the end; throws the error it ended with
 
-  int first_logit_position() const override { return static_cast<int>(first_) - 1; }
+  int next_logit_position() const override { return static_cast<int>(next_) - 1; }
   void consume(int position, std::span<float> logits) override;
   void on_start(uint32_t) override {}
   std::optional<Finish> interrupted() const override { return std::nullopt; }
@@ -34,6 +34,7 @@ class Scoring final : public Job {
  private:
   const size_t first_;
   const ScoreOutput out_;
+  size_t next_;  // the first token that has no score yet
   std::mutex mutex_;
   std::condition_variable changed_;
   bool ended_ = false;

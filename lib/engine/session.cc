@@ -40,8 +40,9 @@ class Session::Use {
   bool handed_over_ = false;
 };
 
-std::shared_ptr<Session> Session::create(std::shared_ptr<EngineCore> core) {
-  std::shared_ptr<SequenceState> sequence = core->create_sequence();
+std::shared_ptr<Session> Session::create(std::shared_ptr<EngineCore> core,
+                                         const SessionOptions& options) {
+  std::shared_ptr<SequenceState> sequence = core->create_sequence(options);
   return std::shared_ptr<Session>(new Session(std::move(core), std::move(sequence)));
 }
 
@@ -123,6 +124,11 @@ void Session::truncate(uint32_t num_tokens) {
 std::shared_ptr<Session> Session::fork() {
   Use use(*this);
   return std::shared_ptr<Session>(new Session(core_, core_->fork(*sequence_)));
+}
+
+void Session::suspend(TierId tier) {
+  Use use(*this);
+  core_->suspend(*sequence_, tier);
 }
 
 std::vector<TokenId> Session::tokens() {

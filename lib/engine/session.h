@@ -31,13 +31,15 @@ using Part = std::variant<InputText, std::span<const TokenId>>;
 
 class Session {
  public:
-  static std::shared_ptr<Session> create(std::shared_ptr<EngineCore> core);
+  static std::shared_ptr<Session> create(std::shared_ptr<EngineCore> core,
+                                         const SessionOptions& options);
   ~Session();  // gives its pages back
 
   void append(std::span<const Part> parts);
   MessagesResult set_messages(const TemplateInput& conversation);
   void truncate(uint32_t num_tokens);
   std::shared_ptr<Session> fork();
+  void suspend(TierId tier);
   std::vector<TokenId> tokens();
   SessionInfo info() const;  // any thread
   // user_handle: what Engine::wait names the request by; nullptr: it is never named.

@@ -5,89 +5,248 @@
 #include "base/error.h"
 
 namespace kvi {
+namespace {
+
+// Of the budget, kept free when requests are admitted beside others, so that these can grow for a while
+// before anybody has to be preempted.
+constexpr uint64_t kWatermarkShare = 100;
+
+}  // namespace
 
 bool Scheduler::enqueue(SchedSequence& sequence) {
   // Whoever takes a free place does not wait.
   const int num_free = limits_.max_sequences - num_running();
   if (num_waiting() >= limits_.max_queued + num_free) return false;
-  waiting_.push_back(&sequence);
+  sequence.arrival = ++num_arrived_;
+  if (sequence.tokens != nullptr && waiting_.size() > 0) {
+    sequence.cached_hint = cache_.prefixes()
+                               .match(*sequence.pages, *sequence.tokens, sequence.first_wanted, false)
+                               .num_tokens(cache_.page_len());
+  }
+  sequence.tenant = sequence.pages->scope;
+  shares_.join(sequence.tenant);
+  waiting_.push(sequence);
   return true;
 }
 
 void Scheduler::remove(SchedSequence& sequence) {
-  std::erase(running_, &sequence);
-  std::erase(waiting_, &sequence);
-}
-
-bool Scheduler::schedule_item(SchedSequence& sequence, int num_tokens, Step& step) {
-  if (!cache_.reserve(*sequence.pages, num_tokens, step.copies)) return false;
-  step.items.push_back({&sequence, num_tokens});
-  return true;
+  if (std::erase(running_, &sequence) > 0 || waiting_.erase(sequence)) {
+    shares_.leave(sequence.tenant);
+  }
 }
 
 uint64_t Scheduler::bytes_to_finish_prefill(const SchedSequence& sequence) const {
   return cache_.bytes_to_reach(*sequence.pages, sequence.num_known, limits_.max_batch_tokens);
 }
 
+bool Scheduler::fits_alone(const SchedSequence& sequence) const {
+  return cache_.least_budget_for(*sequence.pages, sequence.num_known, limits_.max_batch_tokens) <=
+         cache_.budget_bytes();
+}
+
+bool Scheduler::reserve(SchedSequence& sequence, int num_tokens) {
+  while (!cache_.reserve(*sequence.pages, num_tokens, step_.copies)) {
+    if (reclaim_pages(sequence)) continue;
+    if (!preempt_for(sequence)) return false;
+  }
+  sequence.step = num_steps_;
+  step_.items.push_back({&sequence, num_tokens});
+  shares_.serve(sequence.tenant, num_tokens);
+  return true;
+}
+
+// Preempts the least urgent running request that has no part in this step yet. False: there is none, or it was
+// the sequence itself.
+bool Scheduler::preempt_for(SchedSequence& sequence) {
+  SchedSequence* victim = least_urgent();
+  if (victim == nullptr) return false;
+  const bool is_less_urgent = victim->priority < sequence.priority ||
+                              (victim->priority == sequence.priority &&
+                               victim->arrival >= sequence.arrival);
+  // Alone, giving up its pages would gain it nothing but better places for them.
+  if (victim == &sequence && num_running() == 1) {
+    if (fits_alone(sequence)) cache_.compact(*sequence.pages, step_.copies);
+    return false;
+  }
+  if (!is_less_urgent) victim = &sequence;
+  if (victim->step == num_steps_ || victim->pages->num_tokens == 0) return false;
+  preempt(*victim);
+  return victim != &sequence;
+}
+
+bool Scheduler::preempt_one() {
+  ++num_steps_;
+  SchedSequence* victim = least_urgent();
+  if (victim != nullptr) preempt(*victim);
+  return victim != nullptr;
+}
+
+// Of those that hold pages and have no part in this step yet.
+SchedSequence* Scheduler::least_urgent() const {
+  SchedSequence* least = nullptr;
+  for (SchedSequence* other : running_) {
+    if (other->step == num_steps_ || other->pages->num_tokens == 0) continue;
+    if (least == nullptr || other->priority < least->priority ||
+        (other->priority == least->priority && other->arrival > least->arrival)) {
+      least = other;
+    }
+  }
+  return least;
+}
+
+bool Scheduler::swaps(const SchedSequence& victim) const {
+  if (cache_.prefixes().tier(TierId::host) == nullptr || victim.tokens == nullptr) return false;
+  if (rates_.prefill_tokens_per_second <= 0 || rates_.host_bytes_per_second <= 0) return true;
+  const double bytes = static_cast<double>(cache_.held_bytes(*victim.pages));
+  // Out, and in again.
+  return 2 * bytes / rates_.host_bytes_per_second <
+         victim.pages->num_tokens / rates_.prefill_tokens_per_second;
+}
+
+void Scheduler::preempt(SchedSequence& victim) {
+  uint64_t needed;
+  const std::vector<TokenId> none;
+  const std::vector<TokenId>& tokens = victim.tokens != nullptr ? *victim.tokens : none;
+  if (swaps(victim) && cache_.suspend(*victim.pages, tokens, TierId::host, &needed)) {
+    ++stats_.preemptions_swapped;
+  } else {
+    cache_.park(*victim.pages);
+    ++stats_.preemptions_recomputed;
+  }
+  ++victim.num_preemptions;
+  victim.attached = false;
+  victim.blocked_used_bytes = UINT64_MAX;
+  std::erase(running_, &victim);
+  waiting_.push(victim);
+}
+
+void Scheduler::look_up(SchedSequence& sequence) {
+  if (sequence.attached) return;
+  sequence.attached = true;
+  if (sequence.tokens == nullptr) return;
+  cache_.attach(*sequence.pages, *sequence.tokens, sequence.first_wanted, step_.copies);
+}
+
 const Step& Scheduler::schedule() {
-  Step& step = step_;
-  step.items.clear();
-  step.copies.clear();
-  step.exhausted = nullptr;
+  step_.items.clear();
+  step_.copies.clear();
+  step_.exhausted = nullptr;
+  step_.is_loading = false;
+  ++num_steps_;
   int tokens_left = limits_.max_batch_tokens;
   SchedSequence* stalled = nullptr;  // the last one found without pages
   const auto schedule = [&](SchedSequence& sequence) {
-    if (tokens_left == 0) return;
+    if (tokens_left == 0 || sequence.step == num_steps_) return;
     const int num_tokens = std::min(sequence.num_pending(), tokens_left);
-    if (schedule_item(sequence, num_tokens, step)) {
+    if (reserve(sequence, num_tokens)) {
       tokens_left -= num_tokens;
     } else {
       stalled = &sequence;
     }
   };
+  // Preemption takes from running_ while it is gone through.
+  const auto for_each_running = [&](const auto& visit) {
+    for (size_t i = 0; i < running_.size();) {
+      SchedSequence* sequence = running_[i];
+      visit(*sequence);
+      if (i < running_.size() && running_[i] == sequence) ++i;
+    }
+  };
+  const auto is_ready = [&](SchedSequence& sequence) {
+    const bool ready = cache_.is_ready(*sequence.pages);
+    step_.is_loading |= !ready;
+    return ready;
+  };
 
-  const size_t num_older = running_.size();
-  for (SchedSequence* sequence : running_) {
-    KVI_CHECK(sequence->num_pending() > 0);
-    if (sequence->num_pending() == 1) schedule(*sequence);
-  }
-  if (stalled == nullptr && tokens_left > 0) admit(step);
+  for_each_running([&](SchedSequence& sequence) {
+    KVI_CHECK(sequence.num_pending() > 0);
+    if (sequence.num_pending() == 1 && is_ready(sequence)) schedule(sequence);
+  });
+  const uint64_t num_preempted = stats_.preemptions_swapped + stats_.preemptions_recomputed;
+  if (stalled == nullptr && tokens_left > 0) admit();
 
   // Prefill, in order of arrival; but first what ends within a fair share of the step, so that a short
   // prompt need not wait for the end of a long one. The others keep a share of their own.
-  const auto prefills = [&](size_t i) { return i >= num_older || running_[i]->num_pending() > 1; };
   int num_prefills = 0;
-  for (size_t i = 0; i < running_.size(); ++i) num_prefills += prefills(i);
+  for_each_running([&](SchedSequence& sequence) {
+    num_prefills += sequence.step != num_steps_ && is_ready(sequence);
+  });
   const int share = num_prefills == 0 ? 0 : tokens_left / num_prefills;
   for (bool short_ones : {true, false}) {
-    for (size_t i = 0; i < running_.size(); ++i) {
-      const bool is_short = running_[i]->num_pending() <= share;
-      if (prefills(i) && is_short == short_ones) schedule(*running_[i]);
-    }
+    for_each_running([&](SchedSequence& sequence) {
+      const bool is_short = sequence.num_pending() <= share;
+      if (is_short == short_ones && sequence.pages->loading.empty()) schedule(sequence);
+    });
   }
-  if (step.items.empty() && stalled != nullptr) step.exhausted = stalled;
-  return step;
+  const bool has_preempted = num_preempted !=
+                             stats_.preemptions_swapped + stats_.preemptions_recomputed;
+  if (step_.items.empty() && stalled != nullptr && !step_.is_loading && !has_preempted &&
+      step_.copies.empty() && step_.exhausted == nullptr) {
+    step_.exhausted = stalled;
+  }
+  return step_;
+}
+
+// Gives up pages that somebody holds who does not compute: idle sessions, then requests that wait. False: none.
+bool Scheduler::reclaim_pages(const SchedSequence& wanting) {
+  if (reclaim_ && reclaim_()) return true;
+  for (SchedSequence* other : waiting_.all()) {
+    if (other == &wanting || cache_.held_bytes(*other->pages) == 0) continue;
+    cache_.park(*other->pages);
+    other->attached = false;
+    return true;
+  }
+  return false;
+}
+
+// Whether the sequence can be computed beside the others, to the end of its prompt. Looks up its prefix.
+bool Scheduler::has_room_for(SchedSequence& sequence, uint64_t promised) {
+  const bool is_alone = running_.empty();
+  if (!is_alone && cache_.used_bytes() >= sequence.blocked_used_bytes) return false;
+  const uint64_t watermark = is_alone ? 0 : watermark_bytes();
+  const auto fits = [&] {
+    const uint64_t needed = is_alone
+                                ? cache_.bytes_to_reach_alone(*sequence.pages, sequence.num_known,
+                                                              limits_.max_batch_tokens)
+                                : bytes_to_finish_prefill(sequence);
+    return cache_.used_bytes() + promised + needed + watermark <= cache_.budget_bytes();
+  };
+  do {
+    look_up(sequence);
+    if (fits()) return true;
+  } while (reclaim_pages(sequence));
+  // It does not wait with pages in hand that others could use.
+  cache_.park(*sequence.pages);
+  sequence.attached = false;
+  sequence.blocked_used_bytes = cache_.used_bytes();
+  if (!is_alone || !fits()) return false;
+  sequence.attached = true;  // alone, and only its prefix is in its way: it computes all of it
+  return true;
+}
+
+// In whole pages of each group.
+uint64_t Scheduler::watermark_bytes() const {
+  uint64_t page_bytes = 0;
+  for (const LayerGroup& group : cache_.groups()) page_bytes += group.layout.page_bytes;
+  return cache_.budget_bytes() / kWatermarkShare / page_bytes * page_bytes;
 }
 
 // A request starts when the pages of its whole prompt are free beside what the running prefills will still
 // take, so that they do not starve each other halfway. One that does not fit while nobody runs would wait
 // for ever.
-void Scheduler::admit(Step& step) {
+void Scheduler::admit() {
   uint64_t promised = 0;
   for (const SchedSequence* sequence : running_) promised += bytes_to_finish_prefill(*sequence);
-  while (!waiting_.empty() && num_running() < limits_.max_sequences) {
-    SchedSequence& sequence = *waiting_.front();
-    const uint64_t needed = running_.empty()
-                                ? cache_.bytes_to_reach_alone(*sequence.pages, sequence.num_known,
-                                                              limits_.max_batch_tokens)
-                                : bytes_to_finish_prefill(sequence);
-    if (promised + needed > cache_.budget_bytes() - cache_.used_bytes()) {
-      if (running_.empty()) step.exhausted = &sequence;
+  while (num_running() < limits_.max_sequences) {
+    SchedSequence* next = waiting_.next(shares_);
+    if (next == nullptr) return;
+    if (!has_room_for(*next, promised)) {
+      if (running_.empty() && !step_.is_loading) step_.exhausted = next;
       return;
     }
-    waiting_.pop_front();
-    running_.push_back(&sequence);
-    promised += bytes_to_finish_prefill(sequence);  // beside others its steps are cut elsewhere
+    waiting_.pop(*next);
+    running_.push_back(next);
+    promised += bytes_to_finish_prefill(*next);  // beside others its steps are cut elsewhere
   }
 }
 

@@ -1,31 +1,33 @@
 // Decides which sequences compute how many tokens in the next step.
 //
 // Continuous batching under a token budget: decoding sequences first, one token each; then prefill, in
-// chunks: what ends within a fair share of the step, then the rest in order of arrival. It handles ids
-// and counts only, and never waits.
+// chunks: what ends within a fair share of the step, then the rest in order of arrival. Where pages give out, the
+// least urgent running request is preempted: it goes back to the queue, and its pages stay cached, or are kept in
+// host memory where that is cheaper than computing them again. It handles ids and counts only, and never waits.
 //
 // Not thread-safe: the engine's core guards it.
 #pragma once
 
-#include <deque>
+#include <functional>
 #include <vector>
 
 #include "cache/cache_manager.h"
+#include "sched/fair_share.h"
+#include "sched/sched_sequence.h"
+#include "sched/waiting_queue.h"
 
 namespace kvi {
-
-// What the scheduler knows of one request: its pages, and how many tokens it wants computed in all.
-struct SchedSequence {
-  SequencePages* pages = nullptr;
-  int num_known = 0;  // tokens; those from pages->num_tokens on are to be computed
-
-  int num_pending() const { return num_known - pages->num_tokens; }
-};
 
 struct SchedulerLimits {
   int max_batch_tokens = 0;
   int max_sequences = 0;
   int max_queued = 0;
+};
+
+// Measured, to weigh computing again against swapping. 0: not known.
+struct SchedulerRates {
+  double prefill_tokens_per_second = 0;
+  double host_bytes_per_second = 0;
 };
 
 struct StepItem {
@@ -38,29 +40,55 @@ struct Step {
   std::vector<PageCopy> copies;  // to be done before the step computes
   // Set when nothing can go on within the page budget: this one must end to let the others continue.
   SchedSequence* exhausted = nullptr;
+  bool is_loading = false;  // somebody waits for pages from a lower tier
+};
+
+struct SchedulerStats {
+  uint64_t preemptions_swapped = 0, preemptions_recomputed = 0;
 };
 
 class Scheduler {
  public:
-  Scheduler(CacheManager& cache, SchedulerLimits limits) : cache_(cache), limits_(limits) {}
+  // reclaim: gives up pages of somebody who does not need them now; false: there is nobody.
+  using Reclaim = std::function<bool()>;
+  Scheduler(CacheManager& cache, SchedulerLimits limits, Reclaim reclaim = nullptr)
+      : cache_(cache), limits_(limits), reclaim_(std::move(reclaim)) {}
 
   // False: as many wait as may (max_queued), beside those for whom there is a place.
   bool enqueue(SchedSequence& sequence);
   void remove(SchedSequence& sequence);  // it has ended, waiting or running
   const Step& schedule();                // valid until the next call, which reuses its memory
+  // The least urgent running request gives up its pages, where there is one. Between schedule and commit: never.
+  bool preempt_one();
+  void set_rates(const SchedulerRates& rates) { rates_ = rates; }
 
   int num_running() const { return static_cast<int>(running_.size()); }
-  int num_waiting() const { return static_cast<int>(waiting_.size()); }
+  int num_waiting() const { return waiting_.size(); }
+  const SchedulerStats& stats() const { return stats_; }
 
  private:
-  bool schedule_item(SchedSequence& sequence, int num_tokens, Step& step);
+  bool reserve(SchedSequence& sequence, int num_tokens);
+  bool preempt_for(SchedSequence& sequence);
+  SchedSequence* least_urgent() const;
+  void preempt(SchedSequence& victim);
+  bool swaps(const SchedSequence& victim) const;
+  bool fits_alone(const SchedSequence& sequence) const;
   uint64_t bytes_to_finish_prefill(const SchedSequence& sequence) const;
-  void admit(Step& step);
+  void look_up(SchedSequence& sequence);
+  void admit();
+  bool reclaim_pages(const SchedSequence& wanting);
+  uint64_t watermark_bytes() const;
+  bool has_room_for(SchedSequence& sequence, uint64_t promised);
 
   CacheManager& cache_;
   const SchedulerLimits limits_;
-  std::vector<SchedSequence*> running_;  // in order of arrival
-  std::deque<SchedSequence*> waiting_;
+  const Reclaim reclaim_;
+  SchedulerRates rates_;
+  SchedulerStats stats_;
+  FairShare shares_;
+  WaitingQueue waiting_;
+  std::vector<SchedSequence*> running_;  // in order of arrival in here
+  uint64_t num_arrived_ = 0, num_steps_ = 0;
   Step step_;
 };
 

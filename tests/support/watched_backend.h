@@ -78,6 +78,9 @@ class WatchedBackend final : public Backend {
   std::unique_ptr<MemoryRange> reserve_pages(uint64_t num_bytes) override {
     return backend_->reserve_pages(num_bytes);
   }
+  void zero_page(std::byte* page, uint64_t num_bytes) override {
+    backend_->zero_page(page, num_bytes);
+  }
   void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) override {
     backend_->copy_page(to, from, num_bytes);
   }

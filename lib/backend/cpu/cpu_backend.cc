@@ -63,6 +63,9 @@ class CpuBackend final : public Backend {
   std::unique_ptr<MemoryRange> reserve_pages(uint64_t num_bytes) override {
     return reserve_host_memory(num_bytes);
   }
+  void zero_page(std::byte* page, uint64_t num_bytes) override {
+    std::memset(page, 0, num_bytes);
+  }
   void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) override {
     std::memcpy(to, from, num_bytes);
   }

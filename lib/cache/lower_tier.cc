@@ -1,0 +1,167 @@
+#include "cache/lower_tier.h"
+
+#include "base/error.h"
+
+namespace kvi {
+
+LowerTier::LowerTier(TierId id, std::shared_ptr<TierStore> store, uint64_t budget_bytes,
+                     std::vector<uint64_t> page_bytes, std::string_view policy, PrefixTree& tree,
+                     Events events)
+    : id_(id),
+      store_(std::move(store)),
+      budget_bytes_(budget_bytes),
+      tree_(tree),
+      events_(std::move(events)) {
+  for (size_t g = 0; g < page_bytes.size(); ++g) {
+    groups_.push_back({page_bytes[g], store_->num_slots(static_cast<int>(g)), {}, {}, Evictor(policy)});
+  }
+}
+
+SlotId LowerTier::begin_store(NodeId node, int group, const EvictionEntry& entry, Band band) {
+  KVI_CHECK(tree_.place(node, id_, group) == PrefixTree::kNowhere);
+  if (!make_room(group)) return PrefixTree::kNowhere;
+  Group& g = groups_[group];
+  SlotId slot;
+  if (!g.freed.empty()) {
+    slot = g.freed.lowest();
+    g.freed.erase(slot);
+  } else {
+    slot = static_cast<SlotId>(g.slots.size());
+    g.slots.emplace_back();
+  }
+  g.slots[slot] = {.node = node, .num_flights = 1};
+  used_bytes_ += g.page_bytes;
+  tree_.set_place(node, id_, group, slot);
+  g.evictor.insert(node, entry, band, tree_.scope(node));
+  return slot;
+}
+
+void LowerTier::adopt(NodeId node, int group, SlotId slot, const EvictionEntry& entry) {
+  Group& g = groups_[group];
+  while (static_cast<SlotId>(g.slots.size()) <= slot) {
+    g.freed.insert(static_cast<int32_t>(g.slots.size()));
+    g.slots.emplace_back();
+  }
+  g.freed.erase(slot);
+  g.slots[slot] = {.node = node, .written = true};
+  used_bytes_ += g.page_bytes;
+  tree_.set_place(node, id_, group, slot);
+  g.evictor.insert(node, entry, Band::normal, tree_.scope(node));
+  g.evictor.set_idle(node);
+}
+
+bool LowerTier::make_room(int group) {
+  Group& g = groups_[group];
+  while (used_bytes_ + g.page_bytes > budget_bytes_ ||
+         (g.freed.empty() && static_cast<int>(g.slots.size()) >= g.num_slots)) {
+    bool evicted = evict_one(group);
+    for (int other = 0; !evicted && other < static_cast<int>(groups_.size()); ++other) {
+      evicted = evict_one(other);
+    }
+    if (!evicted) return false;
+  }
+  return true;
+}
+
+bool LowerTier::evict_one(int group) {
+  NodeId node = groups_[group].evictor.victim();
+  if (node == kNoNode) return false;
+  // Leaf first. Below an idle copy all are idle: who uses a page uses all before it.
+  while (tree_.num_children_in(node, id_, group) > 0) {
+    NodeId child = tree_.first_child(node);
+    while (tree_.place(child, id_, group) == PrefixTree::kNowhere) child = tree_.next_sibling(child);
+    const Slot& slot = groups_[group].slots[tree_.place(child, id_, group)];
+    if (slot.num_flights > 0 || slot.num_pins > 0) break;  // a copy that is only now being made
+    node = child;
+  }
+  ++num_evicted_;
+  drop(node, group);
+  return true;
+}
+
+void LowerTier::drop(NodeId node, int group) {
+  Group& g = groups_[group];
+  const SlotId slot = tree_.place(node, id_, group);
+  g.evictor.erase(node);
+  tree_.set_place(node, id_, group, PrefixTree::kNowhere);
+  Slot& s = g.slots[slot];
+  if (s.num_pins > 0) pinned_bytes_ -= g.page_bytes;
+  s.node = kNoNode;
+  s.num_pins = 0;
+  if (s.num_flights == 0) free_slot(group, slot);
+  events_.dropped(node);
+}
+
+void LowerTier::free_slot(int group, SlotId slot) {
+  groups_[group].slots[slot] = {};
+  groups_[group].freed.insert(slot);
+  used_bytes_ -= groups_[group].page_bytes;
+  events_.freed(group, slot);
+}
+
+void LowerTier::end_store(int group, SlotId slot, bool ok) {
+  Slot& s = groups_[group].slots[slot];
+  --s.num_flights;
+  if (s.node == kNoNode) {
+    if (s.num_flights == 0) free_slot(group, slot);
+  } else if (ok) {
+    s.written = true;
+    update_idle(group, slot);
+  } else {
+    drop(s.node, group);
+  }
+}
+
+void LowerTier::begin_load(int group, SlotId slot) {
+  ++groups_[group].slots[slot].num_flights;
+  update_idle(group, slot);
+}
+
+void LowerTier::end_load(int group, SlotId slot, bool ok) { end_store(group, slot, ok); }
+
+void LowerTier::pin(NodeId node, int group) {
+  const SlotId slot = tree_.place(node, id_, group);
+  if (groups_[group].slots[slot].num_pins++ == 0) pinned_bytes_ += groups_[group].page_bytes;
+  update_idle(group, slot);
+}
+
+void LowerTier::unpin(NodeId node, int group) {
+  const SlotId slot = tree_.place(node, id_, group);
+  if (slot == PrefixTree::kNowhere || groups_[group].slots[slot].num_pins == 0) return;  // it was lost
+  if (--groups_[group].slots[slot].num_pins == 0) pinned_bytes_ -= groups_[group].page_bytes;
+  update_idle(group, slot);
+}
+
+bool LowerTier::is_readable(NodeId node, int group) const {
+  const SlotId slot = tree_.place(node, id_, group);
+  return slot != PrefixTree::kNowhere && groups_[group].slots[slot].written;
+}
+
+void LowerTier::update_idle(int group, SlotId slot) {
+  Group& g = groups_[group];
+  const Slot& s = g.slots[slot];
+  if (s.num_flights == 0 && s.num_pins == 0) {
+    g.evictor.set_idle(s.node);
+  } else if (s.node != kNoNode) {
+    g.evictor.set_busy(s.node);
+  }
+}
+
+void LowerTier::check_invariants() const {
+  uint64_t used = 0, pinned = 0;
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    for (SlotId slot = 0; slot < static_cast<SlotId>(groups_[g].slots.size()); ++slot) {
+      const Slot& s = groups_[g].slots[slot];
+      const bool is_free = s.node == kNoNode && s.num_flights == 0;
+      KVI_CHECK(is_free == groups_[g].freed.contains(slot));
+      if (!is_free) used += groups_[g].page_bytes;
+      if (s.num_pins > 0) pinned += groups_[g].page_bytes;
+      if (s.node != kNoNode) {
+        KVI_CHECK(tree_.place(s.node, id_, static_cast<int>(g)) == slot);
+      }
+    }
+  }
+  KVI_CHECK(used == used_bytes_ && used <= budget_bytes_ && pinned == pinned_bytes_);
+}
+
+}  // namespace kvi

@@ -1,0 +1,84 @@
+// Which slot of a tier below the device holds which node's page: the tier's side of the index.
+//
+// Slots are taken within a budget in bytes, over all groups; where it is used up, what is idle goes, leaf first.
+// The bytes themselves are a TierStore's, moved by the engine's transfer worker.
+//
+// Not thread-safe: owned by CacheManager.
+#pragma once
+
+#include <functional>
+#include <memory>
+#include <string_view>
+#include <vector>
+
+#include "cache/evictor.h"
+#include "cache/id_set.h"
+#include "cache/prefix_tree.h"
+#include "cache/tier_store.h"
+
+namespace kvi {
+
+class LowerTier {
+ public:
+  struct Events {
+    // A node has lost a copy, and may be removed where it has no other.
+    std::function<void(NodeId)> dropped;
+    // A slot became free: the store is to forget it, before anything new is written there.
+    std::function<void(int group, SlotId slot)> freed;
+  };
+  LowerTier(TierId id, std::shared_ptr<TierStore> store, uint64_t budget_bytes,
+            std::vector<uint64_t> page_bytes, std::string_view policy, PrefixTree& tree,
+            Events events);
+
+  TierId id() const { return id_; }
+  TierStore& store() const { return *store_; }
+
+  // A slot for a copy of node's page, which is being written; kNowhere: no room even without what is idle.
+  SlotId begin_store(NodeId node, int group, const EvictionEntry& entry, Band band);
+  // The write has ended. Without success the slot is free again.
+  void end_store(int group, SlotId slot, bool ok);
+  void begin_load(int group, SlotId slot);
+  void end_load(int group, SlotId slot, bool ok);
+  // A copy that was found there after a restart.
+  void adopt(NodeId node, int group, SlotId slot, const EvictionEntry& entry);
+  void drop(NodeId node, int group);  // the copy, once nothing moves it any more
+  void pin(NodeId node, int group);   // requires: there is a copy
+  void unpin(NodeId node, int group);
+  bool is_readable(NodeId node, int group) const;  // there, and written
+
+  uint64_t budget_bytes() const { return budget_bytes_; }
+  uint64_t used_bytes() const { return used_bytes_; }
+  uint64_t pinned_bytes() const { return pinned_bytes_; }
+  uint64_t num_evicted() const { return num_evicted_; }
+
+  void check_invariants() const;
+
+ private:
+  struct Slot {
+    NodeId node = kNoNode;  // kNoNode: free, or dropped while in flight
+    int num_flights = 0;
+    int num_pins = 0;
+    bool written = false;
+  };
+  struct Group {
+    uint64_t page_bytes;
+    int num_slots;
+    std::vector<Slot> slots;  // up to the highest ever used
+    IdSet freed;
+    Evictor evictor;
+  };
+  bool make_room(int group);
+  bool evict_one(int group);
+  void update_idle(int group, SlotId slot);
+  void free_slot(int group, SlotId slot);
+
+  const TierId id_;
+  const std::shared_ptr<TierStore> store_;
+  const uint64_t budget_bytes_;
+  PrefixTree& tree_;
+  const Events events_;
+  std::vector<Group> groups_;
+  uint64_t used_bytes_ = 0, pinned_bytes_ = 0, num_evicted_ = 0;
+};
+
+}  // namespace kvi

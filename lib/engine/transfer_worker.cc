@@ -1,0 +1,72 @@
+#include "engine/transfer_worker.h"
+
+#include <pthread.h>
+
+#include <chrono>
+#include <system_error>
+
+#include "base/error.h"
+#include "base/text.h"
+
+namespace kvi {
+
+TransferWorker::TransferWorker(std::vector<GroupPages> groups,
+                               std::vector<std::shared_ptr<TierStore>> stores, Completed completed)
+    : groups_(std::move(groups)), stores_(std::move(stores)), completed_(std::move(completed)) {
+  try {
+    thread_ = std::thread([this] { run(); });
+    pthread_setname_np(thread_.native_handle(), "kvi-transfer");
+  } catch (const std::system_error& error) {
+    throw Error(Status::OUT_OF_MEMORY, concat("cannot start the transfer thread: ", error.what()));
+  }
+}
+
+TransferWorker::~TransferWorker() {
+  {
+    std::lock_guard lock(mutex_);
+    stopping_ = true;
+    pushed_.notify_all();
+  }
+  thread_.join();
+}
+
+void TransferWorker::push(std::vector<PageMove> moves) {
+  std::lock_guard lock(mutex_);
+  for (PageMove& move : moves) {
+    moves_.push_back(std::move(move));
+    moves_.back().record.tokens = moves_.back().tokens;
+  }
+  pushed_.notify_all();
+}
+
+void TransferWorker::run() {
+  std::unique_lock lock(mutex_);
+  for (;;) {
+    pushed_.wait(lock, [&] { return stopping_ || !moves_.empty(); });
+    if (stopping_) return;
+    PageMove move = std::move(moves_.front());
+    moves_.pop_front();
+    move.record.tokens = move.tokens;
+    lock.unlock();
+    const auto start = std::chrono::steady_clock::now();
+    const bool ok = make(move);
+    const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
+    completed_(move, ok, took.count());
+    lock.lock();
+  }
+}
+
+bool TransferWorker::make(const PageMove& move) {
+  TierStore& store = *stores_[static_cast<size_t>(move.tier) - 1];
+  if (move.kind == MoveKind::discard) {
+    store.discard(move.group, move.slot);
+    return true;
+  }
+  const GroupPages& group = groups_[move.group];
+  const std::span<std::byte> page(
+      group.address + static_cast<uint64_t>(move.page) * group.page_bytes, group.page_bytes);
+  return move.kind == MoveKind::store ? store.write(move.slot, move.record, page)
+                                      : store.read(move.slot, move.record, page);
+}
+
+}  // namespace kvi

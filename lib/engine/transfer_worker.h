@@ -1,0 +1,51 @@
+// Makes the page moves that the cache has planned, on a thread of its own.
+//
+// It knows addresses and stores, and no policy: a move is made in the order it came, and reported. What moves is
+// in flight in the cache, so nobody else touches it.
+//
+// Thread-safe.
+#pragma once
+
+#include <condition_variable>
+#include <cstddef>
+#include <deque>
+#include <functional>
+#include <memory>
+#include <mutex>
+#include <thread>
+#include <vector>
+
+#include "cache/page_move.h"
+
+namespace kvi {
+
+class TransferWorker {
+ public:
+  struct GroupPages {
+    std::byte* address;
+    uint64_t page_bytes;
+  };
+  // Called on the worker's thread. seconds: what the move took.
+  using Completed = std::function<void(const PageMove& move, bool ok, double seconds)>;
+  // stores: [lower tier]; nullptr where there is none.
+  TransferWorker(std::vector<GroupPages> groups, std::vector<std::shared_ptr<TierStore>> stores,
+                 Completed completed);
+  ~TransferWorker();  // finishes the move it is at, and leaves the others
+
+  void push(std::vector<PageMove> moves);
+
+ private:
+  void run();
+  bool make(const PageMove& move);
+
+  const std::vector<GroupPages> groups_;
+  const std::vector<std::shared_ptr<TierStore>> stores_;
+  const Completed completed_;
+  std::mutex mutex_;
+  std::condition_variable pushed_;
+  std::deque<PageMove> moves_;
+  bool stopping_ = false;
+  std::thread thread_;
+};
+
+}  // namespace kvi
