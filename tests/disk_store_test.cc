@@ -255,6 +255,20 @@ TEST_F(DiskStoreTest, PageInAnotherSlotFileOrGenerationIsAMiss) {
   EXPECT_EQ(memory_->content(file(0)).size(), kSector);
 }
 
+TEST_F(DiskStoreTest, GenerationsGrowAcrossRestarts) {
+  const DiskFormat format(options_.identity, 0, options_.groups[0]);
+  std::vector<uint64_t> generations;
+  for (SlotId slot : {3, 1, 1, 2}) {
+    ASSERT_TRUE(put(*open(), slot, TestPage(slot)));
+    const std::vector<std::byte> bytes = memory_->content(file(0));
+    const auto found = decode_slot_header(
+        format, slot, std::span(bytes).subspan(format.offset(slot), format.header_bytes));
+    ASSERT_TRUE(found);
+    generations.push_back(found->generation);
+  }
+  EXPECT_EQ(generations, (std::vector<uint64_t>{1, 2, 3, 4}));
+}
+
 TEST_F(DiskStoreTest, OtherSizesOfPagesAreAnotherLayout) {
   ASSERT_TRUE(put(*open(), 0, TestPage(1)));
   options_.groups[0].page_len = 32;
@@ -407,35 +421,38 @@ TEST_F(DiskStoreTest, LoweredCapacityDropsWhatNoLongerFits) {
 
 TEST_F(DiskStoreTest, FilesOfOtherModelsCountAndGiveWayTheLongestUnusedFirst) {
   options_.capacity_bytes = 300'000;
-  const auto fill = [&](uint64_t model) {
+  const auto use = [&](uint64_t model) {
     DiskStoreOptions other = options_;
     other.identity = test_digest(model, 99);
-    auto store = open_disk(other, memory_, clock_);
-    for (int i = 0; i < 4; ++i) EXPECT_TRUE(put(*store, i, TestPage(i)));
+    EXPECT_TRUE(put(*open_disk(other, memory_, clock_), 0, TestPage(model)));
     return "/cache/" + DiskStore::file_name(other.identity, 0);
   };
-  const std::string old = fill(50), middle = fill(51), young = fill(52);
-  fill(50);  // used again: now the youngest
+  for (uint64_t model = 50; model < 56; ++model) use(model);
+  std::vector<std::string> by_use;
+  for (uint64_t model : {52, 55, 50, 53, 51, 54}) by_use.push_back(use(model));
   memory_->set_content("/cache/notes.txt", std::vector<std::byte>(100'000));
+  const uint64_t notes_bytes = 25 * 4096;
 
   auto store = open();
-  const uint64_t foreign = 3 * (2 * kSector + 4 * kDiskSlotBytes[0]);
+  const uint64_t foreign = 6 * (2 * kSector + kDiskSlotBytes[0]);
   EXPECT_EQ(store->stats().used_bytes, foreign + 2 * kSector);
-  const auto pages_bytes = [&] { return memory_->allocated_bytes() - 25 * 4096; };
+  size_t num_deleted = 0;
   SlotId slot = 0;
-  for (; memory_->exists(middle); ++slot) {
-    ASSERT_TRUE(put(*store, slot, TestPage(slot)));
-    ASSERT_LE(pages_bytes(), options_.capacity_bytes);
-  }
-  EXPECT_TRUE(memory_->exists(young));
-  EXPECT_TRUE(memory_->exists(old));
-  EXPECT_GT(store->stats().used_bytes, 200'000u) << "not before it was necessary";
   for (; put(*store, slot, TestPage(slot)); ++slot) {
-    ASSERT_LE(pages_bytes(), options_.capacity_bytes);
+    ASSERT_LE(memory_->allocated_bytes() - notes_bytes, options_.capacity_bytes);
+    const size_t before = num_deleted;
+    while (num_deleted < by_use.size() && !memory_->exists(by_use[num_deleted])) ++num_deleted;
+    for (size_t i = num_deleted; i < by_use.size(); ++i) {
+      ASSERT_TRUE(memory_->exists(by_use[i])) << i << " went before " << num_deleted;
+    }
+    if (num_deleted > before) {
+      EXPECT_GT(store->stats().used_bytes + kDiskSlotBytes[0] + kSector, options_.capacity_bytes)
+          << "deleted before it was necessary";
+    }
   }
-  EXPECT_FALSE(memory_->exists(old));
-  EXPECT_TRUE(memory_->exists("/cache/notes.txt"));
+  EXPECT_EQ(num_deleted, by_use.size());
   EXPECT_EQ(slot, store->num_slots(0));
+  EXPECT_TRUE(memory_->exists("/cache/notes.txt"));
   for (SlotId kept = 0; kept < slot; ++kept) EXPECT_TRUE(holds(*store, kept, TestPage(kept)));
 }
 

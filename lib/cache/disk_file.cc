@@ -38,6 +38,8 @@ IoFailure DiskFile::write_at(uint64_t offset, std::span<const std::byte> bytes) 
 
 IoFailure DiskFile::open(FileSystem& files, KeepPages keep) {
   close();
+  std::vector<std::byte> expected(kSector);
+  encode_file_header(format_, expected);
   auto opened = files.open(path_, OpenMode::write);
   if (!opened.ok()) return failed("open", opened.error);
   file_ = std::move(opened.value);
@@ -49,8 +51,6 @@ IoFailure DiskFile::open(FileSystem& files, KeepPages keep) {
   const auto info = file_->info();
   if (!info.ok()) return give_up(failed("stat", info.error));
   uint64_t size = info.value.size_bytes;
-  std::vector<std::byte> expected(kSector);
-  encode_file_header(format_, expected);
   if (size > 0) {
     const std::span found(header_.data(), kSector);
     const bool is_ours = keep == KeepPages::yes && size >= kSector && !read_at(0, found) &&

@@ -63,7 +63,8 @@ DiskFormat::DiskFormat(const Digest& file_identity, int group_index, const TierG
       page_len(pages.page_len),
       header_bytes(round_up(sizeof(SlotHeader) + sizeof(int32_t) * pages.page_len)),
       slot_bytes(header_bytes + round_up(pages.page_bytes)) {
-  KVI_CHECK(pages.page_len > 0 && page_bytes > 0 && page_bytes <= uint64_t{1} << 40);
+  KVI_CHECK(page_len > 0 && page_len <= 1 << 20 && page_bytes > 0 &&
+            page_bytes <= uint64_t{1} << 40);
 }
 
 void encode_file_header(const DiskFormat& format, std::span<std::byte> header) {

@@ -85,10 +85,10 @@ std::unique_ptr<DiskStore> DiskStore::open(DiskStoreOptions options,
   for (DiskFile& file : store->groups_) {
     const IoFailure failure = file.open(*store->files_, DiskFile::KeepPages::yes);
     if (failure && is_other_kind(failure.error)) {
-      throw Error(Status::INVALID_ARGUMENT,
-                  concat(describe(failure),
-                         "; a page file must be a regular file: remove it, or "
-                         "name another folder"));
+      throw Error(
+          Status::INVALID_ARGUMENT,
+          concat(describe(failure),
+                 "; a page file must be a regular file: remove it, or name another folder"));
     }
     if (store->note(failure)) store->rest();
   }
@@ -132,21 +132,19 @@ DiskFile* DiskStore::find(int group, SlotId slot, const PageRecord* record, size
   return &file;
 }
 
-// The lock may have been deleted too, and another process may have made and locked a new one.
+// The lock may have been deleted, and another process may have made and locked a new one: what the files
+// hold since then is unknown.
 bool DiskStore::still_owns_folder() {
   if (lock_ != nullptr) {
     const auto info = lock_->info();
     if (!info.ok() || info.value.num_links > 0) return true;
   }
   lock_.reset();
-  auto locked = lock_file(*files_, lock_path_);
-  if (locked.ok()) {
-    lock_ = std::move(locked.value);
-    return true;
-  }
   for (DiskFile& file : groups_) close(file);
-  note({"lock", locked.error, &lock_path_});
-  return false;
+  auto locked = lock_file(*files_, lock_path_);
+  if (note({locked.ok() ? nullptr : "lock", locked.error, &lock_path_})) return false;
+  lock_ = std::move(locked.value);
+  return true;
 }
 
 bool DiskStore::is_usable(DiskFile& file) {
@@ -179,8 +177,9 @@ bool DiskStore::fits(uint64_t num_bytes) const {
 std::vector<DiskStore::ForeignFile> DiskStore::count_foreign_files() {
   std::vector<ForeignFile> found;
   foreign_bytes_ = 0;
+  foreign_is_known_ = false;
   const auto names = files_->list(folder_);
-  foreign_is_known_ = !note({names.ok() ? nullptr : "list", names.error, &folder_});
+  bool all_known = !note({names.ok() ? nullptr : "list", names.error, &folder_});
   for (const std::string& name : names.value) {
     std::string path = concat(folder_, "/", name);
     const bool counts_itself = std::ranges::any_of(groups_, [&](const DiskFile& ours) {
@@ -189,10 +188,11 @@ std::vector<DiskStore::ForeignFile> DiskStore::count_foreign_files() {
     if (!name.ends_with(kSuffix) || counts_itself) continue;
     const auto info = files_->info(path);
     if (info.error == ENOENT || (info.ok() && info.value.kind != FileKind::regular)) continue;
-    if (note({info.ok() ? nullptr : "stat", info.error, &folder_})) foreign_is_known_ = false;
+    if (note({info.ok() ? nullptr : "stat", info.error, &folder_})) all_known = false;
     foreign_bytes_ += info.value.allocated_bytes;
     found.push_back({std::move(path), info.value.allocated_bytes, info.value.modified_us});
   }
+  foreign_is_known_ = all_known;
   return found;
 }
 
@@ -263,7 +263,7 @@ bool DiskStore::read(SlotId slot, const PageRecord& expected, std::span<std::byt
 
 void DiskStore::discard(int group, SlotId slot) noexcept {
   DiskFile* file = find(group, slot, nullptr, 0);
-  if (file == nullptr || !file->is_open()) return;
+  if (file == nullptr || !still_owns_folder() || !file->is_open()) return;
   note(file->discard(slot));
   publish_used_bytes();
 }

@@ -132,7 +132,7 @@ class HostStore::GroupSlots {
   SlotId first_spare_ = 0;  // plus 1
 };
 
-HostStore::HostStore(std::vector<TierGroup> groups, uint64_t budget_bytes,
+HostStore::HostStore(const std::vector<TierGroup>& groups, uint64_t budget_bytes,
                      const std::function<std::unique_ptr<MemoryRange>(uint64_t)>& reserve_pages)
     : budget_bytes_(budget_bytes) {
   for (const TierGroup& group : groups) {

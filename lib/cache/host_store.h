@@ -21,7 +21,7 @@ class HostStore final : public TierStore {
  public:
   // reserve_pages: where the pages lie, such as memory that a device can copy from.
   // Throws OUT_OF_MEMORY when not even the addresses can be had.
-  HostStore(std::vector<TierGroup> groups, uint64_t budget_bytes,
+  HostStore(const std::vector<TierGroup>& groups, uint64_t budget_bytes,
             const std::function<std::unique_ptr<MemoryRange>(uint64_t)>& reserve_pages);
   ~HostStore() override;
 
