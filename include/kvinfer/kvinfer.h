@@ -91,6 +91,8 @@ typedef struct kvi_decoder kvi_decoder;
 typedef struct kvi_engine kvi_engine;
 typedef struct kvi_session kvi_session;
 typedef struct kvi_request kvi_request;
+typedef struct kvi_budget kvi_budget;
+typedef struct kvi_prefix kvi_prefix;
 
 /* ---- version ----------------------------------------------------------------------------------- */
 
@@ -312,6 +314,30 @@ KVI_API kvi_status KVI_CALL kvi_apply_template(const kvi_model* model, const kvi
                                                size_t arguments_size, char* buffer, size_t capacity,
                                                size_t* needed, kvi_error** error);
 
+/* ---- budget ------------------------------------------------------------------------------------ */
+/* A budget that engines of one device share: each leases memory for KV pages from it and gives back what it only
+ * caches when another is short. Handles may be used from any thread. */
+
+typedef struct kvi_budget_info {
+  uint32_t struct_size;
+  uint32_t num_engines;
+  uint64_t limit_bytes;
+  uint64_t leased_bytes; /* above the limit for a while after that was lowered */
+} kvi_budget_info;
+KVI_API kvi_status KVI_CALL kvi_budget_info_init(kvi_budget_info* info, size_t struct_size);
+
+/* Creates a budget. Errors: INVALID_ARGUMENT (0 bytes, or more than addresses allow), OUT_OF_MEMORY. Any thread. */
+KVI_API kvi_status KVI_CALL kvi_budget_create(uint64_t limit_bytes, kvi_budget** out,
+                                              kvi_error** error);
+/* Changes the limit. Engines that hold more give back what they can between their steps.
+ * Errors: INVALID_ARGUMENT. Any thread. */
+KVI_API kvi_status KVI_CALL kvi_budget_set_limit(kvi_budget* budget, uint64_t limit_bytes,
+                                                 kvi_error** error);
+KVI_API kvi_status KVI_CALL kvi_budget_get_info(kvi_budget* budget, kvi_budget_info* info,
+                                                kvi_error** error);
+/* Gives the reference back; engines keep the budget. Any thread. */
+KVI_API void KVI_CALL kvi_budget_release(kvi_budget* budget);
+
 /* ---- engine ------------------------------------------------------------------------------------ */
 
 enum {
@@ -335,6 +361,27 @@ typedef struct kvi_engine_options {
   kvi_log_fn log;             /* NULL: no log */
   void* log_user;             /* NULL */
   kvi_destroy_fn log_destroy; /* NULL; called for log_user, also when creation fails */
+  /* 0: the budget stays as it is; else it grows up to this, by kv_grow_factor each time that pages in use take
+   * kv_grow_at of it */
+  uint64_t kv_budget_max_bytes;
+  double kv_grow_at;     /* 0.8, from 0 to 1 */
+  double kv_grow_factor; /* 1.5, above 1 */
+  /* NULL; kv_budget_bytes is then only the most that this engine takes of it */
+  kvi_budget* shared_budget;
+  uint32_t prefix_caching; /* 1: what was computed is found again by later prompts that begin with it */
+  /* 0: how many cache events are kept for kvi_cache_events; older ones are lost */
+  uint32_t cache_events;
+  /* NULL: "cost"; else "lru", "lfu", "combined" or "cost": which cached pages go first */
+  const char* eviction_policy;
+  /* 0.5, above 0 up to 1: a tenant whose cached pages take more of the budget loses its own first */
+  double tenant_share;
+  /* NULL: random, or the disk cache's own; what keeps tenants apart in keys, the same after a restart if you give it */
+  const void* cache_secret;
+  size_t cache_secret_size; /* 0 */
+  uint64_t host_cache_bytes; /* 0: no host tier; strict */
+  uint64_t disk_cache_bytes; /* 0: no disk tier; strict, over all files in its folder */
+  /* NULL; UTF-8, zero-terminated. One engine has a folder: a second one goes without its disk tier, and logs it */
+  const char* disk_cache_folder;
 } kvi_engine_options;
 
 typedef struct kvi_stats {
@@ -382,6 +429,16 @@ KVI_API kvi_status KVI_CALL kvi_engine_model(kvi_engine* engine, kvi_model** out
 /* A snapshot of the counters. Any thread, never waits for a step. */
 KVI_API kvi_status KVI_CALL kvi_engine_get_stats(kvi_engine* engine, kvi_stats* stats,
                                                  kvi_error** error);
+/* Changes the KV budget while the engine runs. Nothing that is in use moves: growing takes effect at once, shrinking by
+ * giving up what is cached, then idle sessions' pages, then by preempting requests, between steps.
+ * Errors: INVALID_ARGUMENT (below one page of each layer group, or beyond the device's memory), CLOSED. Any thread. */
+KVI_API kvi_status KVI_CALL kvi_engine_set_budget(kvi_engine* engine, uint64_t kv_budget_bytes,
+                                                  kvi_error** error);
+/* Gives memory back to the system: free pages first, then cached ones, up to num_bytes.
+ *  given_back  out, or NULL: bytes
+ * Errors: CLOSED. Any thread. */
+KVI_API kvi_status KVI_CALL kvi_engine_trim(kvi_engine* engine, uint64_t num_bytes,
+                                            uint64_t* given_back, kvi_error** error);
 /* Waits until requests of this engine have output to read or have finished, and names them: one waiter serves
  * thousands. A request is named again when there is news after its last read, or output left by it.
  *  requests, capacity  out: borrowed handles of unfinished or unread requests that the caller holds (kvi_request_user)
@@ -436,6 +493,13 @@ typedef struct kvi_part {
 
 typedef struct kvi_session_options {
   uint32_t struct_size;
+  /* 0: of its requests; higher ones start first and are preempted last; from -1000 to 1000 */
+  int32_t priority;
+  /* NULL: ""; whose cache it is: any bytes, at most 1 MiB. Tenants never find each other's prefixes */
+  const char* tenant;
+  size_t tenant_size;   /* KVI_ZERO_TERMINATED; with that, NULL is "" */
+  uint32_t reads_shared; /* 1: also finds the prefixes that were preloaded with KVI_SCOPE_SHARED */
+  uint32_t caches;       /* 1: its text may be found again by this tenant; 0: it finds nothing either */
 } kvi_session_options;
 
 typedef struct kvi_session_info {
@@ -445,6 +509,7 @@ typedef struct kvi_session_info {
   uint32_t max_tokens;          /* max_model_len of the engine */
   uint32_t busy;                /* 1: a request is running or waiting */
   uint64_t kv_bytes;            /* of the pages that it holds; shared pages count in each holder */
+  uint32_t suspended; /* 1: since kvi_session_suspend; its next request, or resume, brings it back */
 } kvi_session_info;
 
 /* What kvi_session_set_messages found. */
@@ -462,7 +527,7 @@ KVI_API kvi_status KVI_CALL kvi_session_info_init(kvi_session_info* info, size_t
 KVI_API kvi_status KVI_CALL kvi_messages_result_init(kvi_messages_result* result,
                                                      size_t struct_size);
 
-/* Creates an empty session. Errors: CLOSED, OUT_OF_MEMORY. Any thread. */
+/* Creates an empty session. Errors: INVALID_ARGUMENT, CLOSED, OUT_OF_MEMORY. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_session_create(kvi_engine* engine,
                                                const kvi_session_options* options,
                                                kvi_session** out, kvi_error** error);
@@ -493,6 +558,18 @@ KVI_API kvi_status KVI_CALL kvi_session_truncate(kvi_session* session, uint32_t 
  * Errors: BUSY, CLOSED, OUT_OF_MEMORY. */
 KVI_API kvi_status KVI_CALL kvi_session_fork(kvi_session* session, kvi_session** out,
                                              kvi_error** error);
+/* Gives the session's pages back and keeps a copy of them in a lower tier until it goes on; returns at once, the copy
+ * is made in the background. Its next request, or kvi_session_resume, brings them back: much sooner than computing
+ * them anew. What a failing tier loses is computed again. A session that is not suspended may lose its pages too, when
+ * others need the memory: then nothing keeps them but the prefix cache.
+ *  tier  KVI_TIER_HOST or KVI_TIER_DISK
+ * Errors: INVALID_ARGUMENT, UNSUPPORTED (the engine has no such tier), EXHAUSTED (retryable: the tier is full of what
+ * is pinned there, with needed and available bytes), BUSY, CLOSED. */
+KVI_API kvi_status KVI_CALL kvi_session_suspend(kvi_session* session, int32_t tier,
+                                                kvi_error** error);
+/* Begins to bring a session's pages back, so that its next request need not wait for them; returns at once.
+ * Errors: BUSY, CLOSED. */
+KVI_API kvi_status KVI_CALL kvi_session_resume(kvi_session* session, kvi_error** error);
 /* The session's tokens. Errors: BUFFER_TOO_SMALL, BUSY, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_session_tokens(kvi_session* session, int32_t* tokens,
                                                size_t capacity, size_t* count, kvi_error** error);
@@ -535,7 +612,9 @@ typedef struct kvi_generate_options {
   uint32_t num_biases;          /* 0 */
   uint32_t timeout_ms; /* KVI_FOREVER; afterwards the request ends as KVI_FINISH_CANCELLED */
   void* user;          /* NULL; what kvi_request_user gives back */
+  int32_t priority;    /* KVI_SESSION_PRIORITY; from -1000 to 1000 */
 } kvi_generate_options;
+#define KVI_SESSION_PRIORITY INT32_MIN /* the session's */
 KVI_API kvi_status KVI_CALL kvi_generate_options_init(kvi_generate_options* options,
                                                       size_t struct_size);
 
@@ -561,6 +640,9 @@ typedef struct kvi_usage {
   double ttft_ms;            /* from the call to the first token, or the end if there is none */
   double tpot_ms;            /* mean time of each further token; 0 where there is none */
   double total_ms;
+  uint32_t host_tokens;     /* of cached_tokens, brought from the host tier */
+  uint32_t disk_tokens;     /* and from the disk */
+  uint32_t num_preemptions; /* how often it had to give up its pages and take them up again */
 } kvi_usage;
 KVI_API kvi_status KVI_CALL kvi_usage_init(kvi_usage* usage, size_t struct_size);
 
@@ -642,6 +724,160 @@ typedef int32_t(KVI_CALL* kvi_text_fn)(void* user, const kvi_text* text);
 KVI_API kvi_status KVI_CALL kvi_generate(kvi_engine* engine, const char* prompt, size_t prompt_size,
                                          const kvi_generate_options* options, kvi_text_fn on_text,
                                          void* user, kvi_usage* usage, kvi_error** error);
+
+/* ---- cache ------------------------------------------------------------------------------------- */
+/* Whatever is computed stays in the prefix cache until its memory is wanted, and is found by every later prompt of the
+ * same tenant that begins with the same tokens. These functions steer that. They may be called from any thread. */
+
+enum {
+  KVI_TIER_DEVICE = 0, /* the KV pages that are computed with; on the CPU in RAM */
+  KVI_TIER_HOST = 1,
+  KVI_TIER_DISK = 2
+};
+enum {
+  KVI_SCOPE_TENANT = 0,
+  KVI_SCOPE_SHARED = 1 /* an operator's prefix: sessions with reads_shared of every tenant find it */
+};
+enum {
+  KVI_BAND_LOW = 1, /* goes before what others cached */
+  KVI_BAND_NORMAL = 2,
+  KVI_BAND_HIGH = 3 /* goes last */
+};
+
+typedef enum kvi_miss_reason_values {
+  KVI_MISS_NONE = 0,   /* all of it is cached */
+  KVI_MISS_TENANT = 1, /* another tenant, or the shared scope, has it */
+  KVI_MISS_MODEL = 2,
+  KVI_MISS_LAYOUT = 3,
+  KVI_MISS_NUMERICS = 4,
+  KVI_MISS_EVICTED = 5, /* it was cached, not long ago */
+  KVI_MISS_NEVER_SEEN = 6
+} kvi_miss_reason_values;
+/* "tenant" for KVI_MISS_TENANT, and so on; "unknown" outside the list. Static text. */
+KVI_API const char* KVI_CALL kvi_miss_reason_name(int32_t reason);
+
+typedef struct kvi_probe {
+  uint32_t struct_size;
+  int32_t miss_reason;    /* KVI_MISS_*: why the tokens from first_miss on are not there */
+  uint32_t first_miss;    /* position of the first token that would be computed; count where all is there */
+  uint32_t device_tokens; /* reusable at once */
+  uint32_t host_tokens;   /* after being brought from there */
+  uint32_t disk_tokens;
+} kvi_probe;
+KVI_API kvi_status KVI_CALL kvi_probe_init(kvi_probe* probe, size_t struct_size);
+
+typedef struct kvi_preload_options {
+  uint32_t struct_size;
+  int32_t scope;    /* KVI_SCOPE_TENANT; KVI_SCOPE_SHARED: tenant is not looked at */
+  int32_t pin_tier; /* KVI_TIER_DEVICE: where it is kept while the handle lives */
+  int32_t band;     /* KVI_BAND_NORMAL: how it is treated once it is not pinned any more */
+  uint32_t ttl_ms;  /* KVI_FOREVER; after this the pin ends, though the handle lives */
+  uint32_t timeout_ms; /* KVI_FOREVER; of the computing */
+} kvi_preload_options;
+KVI_API kvi_status KVI_CALL kvi_preload_options_init(kvi_preload_options* options,
+                                                     size_t struct_size);
+
+typedef struct kvi_prefix_info {
+  uint32_t struct_size;
+  int32_t tier;        /* KVI_TIER_* */
+  uint32_t num_tokens; /* that are pinned */
+  uint32_t held;       /* 0: its time is over, or the engine was closed */
+} kvi_prefix_info;
+KVI_API kvi_status KVI_CALL kvi_prefix_info_init(kvi_prefix_info* info, size_t struct_size);
+
+/* Looks what of a prompt is cached: a hint, true when it was taken. Takes and changes nothing.
+ *  tenant, tenant_size  NULL with 0: ""
+ *  tokens, count
+ * Errors: INVALID_ARGUMENT, CLOSED. */
+KVI_API kvi_status KVI_CALL kvi_cache_probe(kvi_engine* engine, const char* tenant,
+                                            size_t tenant_size, const int32_t* tokens, size_t count,
+                                            kvi_probe* probe, kvi_error** error);
+/* Computes tokens, unless they are cached, and pins them. Blocks until that is done; runs beside other requests.
+ *  options  NULL: the defaults
+ *  out      the pin, one reference
+ * Errors: INVALID_ARGUMENT, CONTEXT_FULL, EXHAUSTED, UNSUPPORTED (no such tier), TIMEOUT, CLOSED. */
+KVI_API kvi_status KVI_CALL kvi_cache_preload(kvi_engine* engine, const char* tenant,
+                                              size_t tenant_size, const int32_t* tokens,
+                                              size_t count, const kvi_preload_options* options,
+                                              kvi_prefix** out, kvi_error** error);
+/* Pins what of tokens is cached, in whole pages, and computes nothing; options as above, but for scope and timeout_ms.
+ * Errors: NOT_FOUND (nothing is), BUSY (retryable: pages are on their way), and as above. */
+KVI_API kvi_status KVI_CALL kvi_cache_pin(kvi_engine* engine, const char* tenant,
+                                          size_t tenant_size, const int32_t* tokens, size_t count,
+                                          const kvi_preload_options* options, kvi_prefix** out,
+                                          kvi_error** error);
+KVI_API kvi_status KVI_CALL kvi_prefix_get_info(kvi_prefix* prefix, kvi_prefix_info* info,
+                                                kvi_error** error);
+/* Ends the pin: the prefix stays cached until its memory is wanted. */
+KVI_API void KVI_CALL kvi_prefix_release(kvi_prefix* prefix);
+/* Begins to bring what lower tiers have of tokens to the device; returns at once.
+ *  num_tokens  out, or NULL: tokens that are there, or on their way
+ * Errors: INVALID_ARGUMENT, CLOSED. */
+KVI_API kvi_status KVI_CALL kvi_cache_prefetch(kvi_engine* engine, const char* tenant,
+                                               size_t tenant_size, const int32_t* tokens,
+                                               size_t count, uint32_t* num_tokens,
+                                               kvi_error** error);
+/* Drops from all tiers what goes on after tokens, and their own pages as far up as nobody else's text hangs on them. What
+ * is pinned or in use stays. Errors: INVALID_ARGUMENT, CLOSED. */
+KVI_API kvi_status KVI_CALL kvi_cache_evict(kvi_engine* engine, const char* tenant,
+                                            size_t tenant_size, const int32_t* tokens, size_t count,
+                                            kvi_error** error);
+/* Drops all that is cached of one tenant; with tenant NULL and tenant_size 0, of everybody. What is pinned or in use
+ * stays. Errors: INVALID_ARGUMENT, CLOSED. */
+KVI_API kvi_status KVI_CALL kvi_cache_clear(kvi_engine* engine, const char* tenant,
+                                            size_t tenant_size, kvi_error** error);
+
+typedef struct kvi_tier_stats {
+  uint32_t struct_size;
+  int32_t tier;            /* KVI_TIER_* */
+  uint64_t budget_bytes;   /* 0: there is no such tier */
+  uint64_t mapped_bytes;   /* of memory taken */
+  uint64_t used_bytes;     /* device: in pages that sessions and pins hold; below: in copies */
+  uint64_t pinned_bytes;   /* of these: device: indexed too; below: kept for suspended sessions and pins */
+  uint64_t cached_bytes;   /* in pages that only the index knows: they go when memory is wanted */
+  uint64_t deferred_bytes; /* in pages that are free once a transfer has ended */
+  uint64_t hit_tokens;     /* of prompts, found here */
+  uint64_t evicted_pages;
+  uint64_t stored_bytes; /* from the device */
+  uint64_t loaded_bytes; /* to it */
+} kvi_tier_stats;
+typedef struct kvi_cache_stats {
+  uint32_t struct_size;
+  uint32_t num_pins;
+  uint64_t queried_tokens; /* of prompts that looked for a prefix */
+  uint64_t indexed_pages;
+  uint64_t granule_bytes; /* memory is taken and given back in pieces of this size */
+  uint64_t preemptions_swapped;
+  uint64_t preemptions_recomputed;
+  uint64_t failed_transfers;
+} kvi_cache_stats;
+KVI_API kvi_status KVI_CALL kvi_tier_stats_init(kvi_tier_stats* stats, size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_cache_stats_init(kvi_cache_stats* stats, size_t struct_size);
+/* Counters since the engine was created, and what there is now. Errors: INVALID_ARGUMENT. */
+KVI_API kvi_status KVI_CALL kvi_cache_get_stats(kvi_engine* engine, kvi_cache_stats* stats,
+                                                kvi_error** error);
+/* The same of one tier, KVI_TIER_*; one that the engine does not have is all zero. Errors: INVALID_ARGUMENT. */
+KVI_API kvi_status KVI_CALL kvi_cache_get_tier_stats(kvi_engine* engine, int32_t tier,
+                                                     kvi_tier_stats* stats, kvi_error** error);
+
+enum { KVI_EVENT_STORED = 0, KVI_EVENT_REMOVED = 1 };
+/* In an array, elements are events[0].struct_size bytes apart. */
+typedef struct kvi_cache_event {
+  uint32_t struct_size;
+  int32_t kind;        /* KVI_EVENT_* */
+  int32_t tier;        /* KVI_TIER_* */
+  uint32_t num_tokens; /* of the prefix that ends with this page */
+  uint64_t number;     /* counts up from 1: a gap is what was lost */
+  uint8_t key[32];     /* names the prefix: SHA-256 over what computes it, whose it is, and its tokens */
+  uint8_t parent[32];  /* of the prefix without its last page */
+} kvi_cache_event;
+KVI_API kvi_status KVI_CALL kvi_cache_event_init(kvi_cache_event* event, size_t struct_size);
+/* Takes the oldest events: which pages came into the prefix index and left it.
+ *  events, capacity  out; events[0] is prepared with its _init function
+ *  count             out: how many, 0 when there are none
+ * Errors: INVALID_ARGUMENT, INVALID_STATE (the engine's cache_events is 0), CLOSED. */
+KVI_API kvi_status KVI_CALL kvi_cache_events(kvi_engine* engine, kvi_cache_event* events,
+                                             size_t capacity, size_t* count, kvi_error** error);
 
 /* ---- score ------------------------------------------------------------------------------------- */
 

@@ -189,6 +189,7 @@ void CacheManager::attach(SequencePages& sequence, std::span<const TokenId> toke
   if (!sequence.is_indexed && sequence.pinned.empty()) return;
   if (!sequence.loading.empty() || limit <= sequence.num_tokens) return;
   CacheStats& stats = prefixes_.stats();
+  sequence.loaded_tokens = {};
   stats.queried_tokens += static_cast<uint64_t>(limit - sequence.num_tokens);
   for (bool in_lower_tiers : {true, false}) {
     const PrefixMatch match = prefixes_.match(sequence, tokens, limit, in_lower_tiers);
@@ -242,6 +243,7 @@ bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& matc
       if (prefixes_.tree().place(node, static_cast<TierId>(tier), 0) != PrefixTree::kNowhere) break;
     }
     stats.hit_tokens[tier] += page_len_;
+    if (tier > 0) sequence.loaded_tokens[tier - 1] += page_len_;
     prefixes_.hit(node);
   }
   if (match.num_pages > sequence.num_indexed) {
@@ -335,6 +337,10 @@ bool CacheManager::is_ready(SequencePages& sequence) {
     if (sequence.num_tokens > 0) sequence.loading = others;
   }
   return sequence.loading.empty();
+}
+
+void CacheManager::index_tail(SequencePages& sequence) {
+  if (sequence.is_indexed && sequence.loading.empty()) index_partial_page(sequence);
 }
 
 NodeId CacheManager::index_partial_page(SequencePages& sequence) {
@@ -450,8 +456,8 @@ void CacheManager::unpin_from(SequencePages& sequence, int first) {
   }
 }
 
-void CacheManager::mark_boundary(const SequencePages& sequence) {
-  if (sequence.node != PrefixTree::kRoot) prefixes_.mark_boundary(sequence.node);
+void CacheManager::mark_boundary(const SequencePages& sequence, Band band) {
+  if (sequence.node != PrefixTree::kRoot) prefixes_.mark_boundary(sequence.node, band);
 }
 
 // ---- truncate, fork, release ----
@@ -466,6 +472,7 @@ void CacheManager::drop_pages_from(SequencePages& sequence, int first) {
     }
     sequence.first_held[g] = std::min(sequence.first_held[g], first);
   }
+  std::erase_if(sequence.loading, [&](const PageInTable& loading) { return loading.index >= first; });
 }
 
 void CacheManager::truncate(SequencePages& sequence, int num_tokens) {

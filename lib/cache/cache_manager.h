@@ -48,6 +48,8 @@ class CacheManager {
   void truncate(SequencePages& sequence, int num_tokens);
   SequencePages fork(const SequencePages& sequence);
   void release(SequencePages& sequence);  // leaves it empty; what is indexed stays cached
+  // Lets others find its last, partial page too: whoever goes on, the sequence itself too, copies it.
+  void index_tail(SequencePages& sequence);
   // Releases, and leaves also the last, partial page in the index.
   void park(SequencePages& sequence);
   // Parks, and keeps a copy of it all pinned in a tier until release or attach. False: the tier has no room for
@@ -58,7 +60,7 @@ class CacheManager {
   // False: there is nothing to gain. The places that it left are free once the copies are finished.
   bool compact(SequencePages& sequence, std::vector<PageCopy>& copies);
   // The text may be taken up here again by others: keeps what that takes by preference.
-  void mark_boundary(const SequencePages& sequence);
+  void mark_boundary(const SequencePages& sequence, Band band = Band::normal);
 
   // Bytes of further pages that computing up to num_tokens takes at its peak, in steps of at most chunk
   // tokens, wherever they are cut.

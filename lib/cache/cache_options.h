@@ -26,6 +26,7 @@ struct CacheOptions {
   std::vector<std::byte> secret = {};  // that tenants' salts are made with
   std::shared_ptr<TierStore> host = {}, disk = {};  // nullptr: no such tier
   uint64_t host_bytes = 0, disk_bytes = 0;
+  size_t num_events = 0;  // kept for who reads them; 0: none
 };
 
 struct CacheStats {

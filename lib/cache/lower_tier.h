@@ -45,6 +45,7 @@ class LowerTier {
   void pin(NodeId node, int group);   // requires: there is a copy
   void unpin(NodeId node, int group);
   bool is_readable(NodeId node, int group) const;  // there, and written
+  bool is_idle(NodeId node, int group) const;      // there, not pinned, and nothing moves it
 
   uint64_t budget_bytes() const { return budget_bytes_; }
   uint64_t used_bytes() const { return used_bytes_; }

@@ -33,6 +33,11 @@ uint64_t MemoryBudget::leased() const {
   return leased_;
 }
 
+size_t MemoryBudget::num_members() const {
+  std::lock_guard lock(mutex_);
+  return members_.size();
+}
+
 uint64_t MemoryBudget::excess() const {
   std::lock_guard lock(mutex_);
   return leased_ > limit_ ? leased_ - limit_ : 0;

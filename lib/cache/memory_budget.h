@@ -24,6 +24,7 @@ class MemoryBudget {
   void set_limit(uint64_t limit_bytes);
   uint64_t limit() const;
   uint64_t leased() const;
+  size_t num_members() const;
   uint64_t excess() const;  // leased above the limit
 
   // called: somebody is short of memory, or the limit fell; on any thread, with this object's lock held, so it

@@ -9,6 +9,8 @@ namespace {
 
 // Background writes in flight at once, in pages: enough to keep a tier busy, little to wait for.
 constexpr size_t kMostBackgroundMoves = 64;
+// Tenants whose prefixes a probe compares with, to say why it missed.
+constexpr int kMostScopesToTry = 4096;
 // Granules looked at for one that can be emptied, before giving up.
 constexpr int kGranuleTries = 64;
 
@@ -26,7 +28,18 @@ PrefixCache::PrefixCache(const std::vector<LayerGroup>& groups, const CacheOptio
       page_len_(groups.at(0).layout.page_len),
       tree_(page_len_, static_cast<int>(groups.size()), root_digest(options.identity)),
       pages_(groups, options_.shared_budget, options.budget_bytes, options.range_bytes,
-             reserve_memory) {
+             reserve_memory),
+      events_(options.num_events) {
+  if (events_.is_on()) {
+    tree_.set_observer([this](NodeId node, TierId tier, bool is_there) {
+      events_.add({.kind = is_there ? CacheEventKind::stored : CacheEventKind::removed,
+                   .tier = tier,
+                   .num_tokens = tree_.depth(node) * page_len_ +
+                                 static_cast<int>(tree_.tokens(node).size()),
+                   .key = tree_.key(node),
+                   .parent = tree_.key(tree_.parent(node))});
+    });
+  }
   std::vector<uint64_t> page_bytes;
   for (const LayerGroup& group : groups_) {
     evictors_.emplace_back(options.eviction_policy);
@@ -314,7 +327,8 @@ void PrefixCache::extend(NodeId from, int scope, bool reads_shared, std::span<co
       child = tree_.find_child(node, kSharedScopeId, child_key(node, kSharedScopeId, page_tokens),
                                page_tokens);
     }
-    if (tree_.num_children(node) > 0 && child == kNoNode && scope != kSharedScopeId) {
+    if (tree_.num_children(node) > 0 && child == kNoNode &&
+        (scope != kSharedScopeId || !reads_shared)) {
       child = tree_.find_child(node, scope, child_key(node, scope, page_tokens), page_tokens);
     }
     if (child == kNoNode) return;
@@ -438,18 +452,67 @@ void PrefixCache::evict(NodeId node) {
   for (int tier = 1; tier < kNumTiers; ++tier) {
     for (int g = 0; tiers_[tier - 1] && g < static_cast<int>(groups_.size()); ++g) {
       if (!tree_.exists(node)) return;
-      if (tree_.place(node, static_cast<TierId>(tier), g) != PrefixTree::kNowhere)
-        tiers_[tier - 1]->drop(node, g);
+      if (tiers_[tier - 1]->is_idle(node, g)) tiers_[tier - 1]->drop(node, g);
     }
   }
   for (int g = 0; g < static_cast<int>(groups_.size()); ++g) {
     if (!tree_.exists(node)) return;
     const PageId page = tree_.place(node, TierId::device, g);
-    if (page == PrefixTree::kNowhere || pages_.pool(g).page_class(page) != PageClass::cached)
+    if (page == PrefixTree::kNowhere || pages_.pool(g).page_class(page) != PageClass::cached ||
+        pages_.pool(g).is_in_flight(page))
       continue;
     ++stats_.evicted_pages[0];
     drop_device_copy(node, g);
   }
+}
+
+void PrefixCache::evict_prefix(const SequencePages& sequence, std::span<const TokenId> tokens) {
+  std::vector<NodeId> path;
+  extend(sequence.node, sequence.scope, false, tokens, 0, static_cast<int>(tokens.size()), path);
+  if (path.empty()) return;
+  NodeId last = path.back();
+  // What goes on after it, and the page itself: the deepest first.
+  std::vector<NodeId> below = {last};
+  for (size_t i = 0; i < below.size(); ++i) {
+    for (NodeId child = tree_.first_child(below[i]); child != kNoNode;
+         child = tree_.next_sibling(child)) {
+      below.push_back(child);
+    }
+  }
+  NodeId above = tree_.parent(last);
+  for (size_t i = below.size(); i-- > 0;) evict(below[i]);
+  while (above != PrefixTree::kRoot && tree_.exists(above) && tree_.num_children(above) == 0) {
+    const NodeId node = above;
+    above = tree_.parent(node);
+    evict(node);
+  }
+}
+
+int PrefixCache::evict_scope(std::optional<int> scope) {
+  std::vector<NodeId> nodes;
+  for (NodeId node = PrefixTree::kRoot + 1; node < tree_.end_id(); ++node) {
+    if (tree_.exists(node) && (!scope || tree_.scope(node) == *scope)) nodes.push_back(node);
+  }
+  std::stable_sort(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) {
+    return tree_.depth(a) > tree_.depth(b);
+  });
+  for (const NodeId node : nodes) {
+    if (tree_.exists(node)) evict(node);
+  }
+  return static_cast<int>(nodes.size());
+}
+
+int PrefixCache::longest_of_others(const SequencePages& sequence,
+                                   std::span<const TokenId> tokens) const {
+  size_t longest = 0;
+  std::vector<NodeId> path;
+  for (int scope = 0; scope < std::min<int>(static_cast<int>(salts_.size()), kMostScopesToTry); ++scope) {
+    if (scope == sequence.scope) continue;
+    path.clear();
+    extend(PrefixTree::kRoot, scope, false, tokens, 0, static_cast<int>(tokens.size()), path);
+    longest = std::max(longest, path.size());
+  }
+  return static_cast<int>(longest);
 }
 
 // ---- tiers ----

@@ -15,6 +15,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "cache/cache_events.h"
 #include "cache/cache_options.h"
 #include "cache/device_pages.h"
 #include "cache/evicted_keys.h"
@@ -78,6 +79,12 @@ class PrefixCache {
   // Keeps the windows that end with this node by preference: the text may go on from there anew.
   void mark_boundary(NodeId node, Band band = Band::normal);
   void evict(NodeId node);  // its copies in all tiers, where nobody holds them
+  // Of a tenant's tokens: their end, as far up as nobody else's text hangs on it, and what goes on after them.
+  void evict_prefix(const SequencePages& sequence, std::span<const TokenId> tokens);
+  // All of one scope, or of everybody. Returns how many nodes were there.
+  int evict_scope(std::optional<int> scope);
+  // Pages of tokens that the scope which has most of them, other than the sequence's, has.
+  int longest_of_others(const SequencePages& sequence, std::span<const TokenId> tokens) const;
   const PrefixTree& tree() const { return tree_; }
   bool was_evicted(const Digest& key) const { return evicted_.contains(key); }
   Digest child_key(NodeId parent, int scope, std::span<const TokenId> tokens) const;
@@ -95,6 +102,7 @@ class PrefixCache {
   size_t num_moves() const { return planned_.size() + running_.size(); }
   bool has_planned_moves() const { return !planned_.empty(); }
 
+  CacheEvents& events() { return events_; }
   CacheStats& stats() { return stats_; }
   const CacheStats& stats() const { return stats_; }
   const std::vector<LayerGroup>& groups() const { return groups_; }
@@ -144,6 +152,7 @@ class PrefixCache {
   std::unordered_map<uint64_t, PageMove> running_;
   uint64_t next_move_ = 1;
   CacheStats stats_;
+  CacheEvents events_;
 };
 
 }  // namespace kvi

@@ -138,6 +138,7 @@ void PrefixTree::set_place(NodeId node, TierId tier, int group, int32_t place) {
   copy.place = place;
   nodes_[node].num_copies += change;
   copies_[copy_index(nodes_[node].parent, tier, group)].num_children += change;
+  if (observer_ && group == 0 && change != 0) observer_(node, tier, change > 0);
 }
 
 bool PrefixTree::has_copy(NodeId node, int group) const {

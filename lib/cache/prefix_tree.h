@@ -9,6 +9,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <span>
 #include <vector>
 
@@ -25,6 +26,10 @@ class PrefixTree {
   static constexpr int32_t kNowhere = -1;
 
   PrefixTree(int page_len, int num_groups, const Digest& root_key);
+
+  // Told of every copy of the first group's pages that comes or goes, when it is in the tree.
+  using Observer = std::function<void(NodeId node, TierId tier, bool is_there)>;
+  void set_observer(Observer observer) { observer_ = std::move(observer); }
 
   NodeId find_child(NodeId parent, int scope, const Digest& key,
                     std::span<const TokenId> tokens) const;
@@ -104,6 +109,7 @@ class PrefixTree {
   int common_tokens(NodeId node, std::span<const TokenId> tokens) const;
 
   const int page_len_, num_groups_;
+  Observer observer_;
   std::vector<Node> nodes_;
   std::vector<TokenId> tokens_;  // [node][page_len]
   std::vector<Copy> copies_;     // [node][tier][group]

@@ -1,6 +1,7 @@
 // The pages of one sequence, in every layer group.
 #pragma once
 
+#include <array>
 #include <vector>
 
 #include "base/token_id.h"
@@ -32,6 +33,7 @@ struct SequencePages {
   // On their way from a lower tier: the sequence is not to be computed before they are there.
   std::vector<PageInTable> loading;
   std::vector<TokenId> tail;  // the tokens after the last indexed page
+  std::array<int, kNumLowerTiers> loaded_tokens = {};  // that attach took from lower tiers
   // Suspended: what is pinned in the tier for it, last node last.
   std::vector<NodeId> pinned;
   TierId pinned_tier = TierId::device;

@@ -28,6 +28,17 @@ std::string_view text_member(const char* text, size_t size, const char* name) {
   return text_argument(text, size, name);
 }
 
+std::string tenant_argument(const char* tenant, size_t size) {
+  constexpr size_t kMostBytes = size_t{1} << 20;
+  if (tenant != nullptr && size == KVI_ZERO_TERMINATED) size = std::strlen(tenant);
+  if (size > kMostBytes) {
+    throw Error(Status::INVALID_ARGUMENT,
+                concat("the tenant has ", size, " bytes; it may have at most ", kMostBytes));
+  }
+  if (size > 0) require(tenant, "tenant");
+  return std::string(tenant == nullptr ? "" : tenant, size);
+}
+
 std::string name_argument(const char* text, size_t size, const char* name) {
   std::string_view view = text_argument(text, size, name);
   if (view.empty()) throw Error(Status::INVALID_ARGUMENT, concat(name, " is empty"));

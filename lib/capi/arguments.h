@@ -27,6 +27,9 @@ std::string_view text_member(const char* text, size_t size, const char* name);
 // A path or key: not empty, and without NUL bytes.
 std::string name_argument(const char* text, size_t size, const char* name);
 
+// Any bytes, at most 1 MiB; NULL is the empty name where size is 0.
+std::string tenant_argument(const char* tenant, size_t size);
+
 // An array in: NULL is accepted where count is 0.
 template <typename T>
 std::span<const T> array_argument(const T* items, size_t count, const char* name) {

@@ -32,6 +32,19 @@ const kvi_engine_options kDefaultOptions = {
     .log = nullptr,
     .log_user = nullptr,
     .log_destroy = nullptr,
+    .kv_budget_max_bytes = 0,
+    .kv_grow_at = 0.8,
+    .kv_grow_factor = 1.5,
+    .shared_budget = nullptr,
+    .prefix_caching = 1,
+    .cache_events = 0,
+    .eviction_policy = nullptr,
+    .tenant_share = 0.5,
+    .cache_secret = nullptr,
+    .cache_secret_size = 0,
+    .host_cache_bytes = 0,
+    .disk_cache_bytes = 0,
+    .disk_cache_folder = nullptr,
 };
 
 Precision precision_argument(int32_t activations) {
@@ -69,6 +82,26 @@ EngineOptions engine_options_argument(const kvi_engine_options* options, LogUse 
   result.num_threads = unless_auto(known.num_threads);
   result.precision = precision_argument(known.activations);
   result.kv_budget_bytes = known.kv_budget_bytes;
+  result.kv_budget_max_bytes = known.kv_budget_max_bytes;
+  result.kv_grow_at = known.kv_grow_at;
+  result.kv_grow_factor = known.kv_grow_factor;
+  if (known.shared_budget != nullptr) result.shared_budget = known.shared_budget->budget;
+  result.prefix_caching = flag_argument(known.prefix_caching, "prefix_caching");
+  result.num_cache_events = known.cache_events;
+  if (known.eviction_policy != nullptr) {
+    result.eviction_policy = name_argument(known.eviction_policy, KVI_ZERO_TERMINATED,
+                                           "eviction_policy");
+  }
+  result.tenant_share = known.tenant_share;
+  const auto secret = array_argument(static_cast<const std::byte*>(known.cache_secret),
+                                     known.cache_secret_size, "cache_secret");
+  result.cache_secret.assign(secret.begin(), secret.end());
+  result.host_cache_bytes = known.host_cache_bytes;
+  result.disk_cache_bytes = known.disk_cache_bytes;
+  if (known.disk_cache_folder != nullptr) {
+    result.disk_cache_folder = name_argument(known.disk_cache_folder, KVI_ZERO_TERMINATED,
+                                             "disk_cache_folder");
+  }
   return result;
 }
 
@@ -155,6 +188,22 @@ kvi_status kvi_engine_get_stats(kvi_engine* engine, kvi_stats* stats, kvi_error*
                             .scratch_bytes = now.scratch_bytes,
                             .weights_bytes = now.weights_bytes,
                         });
+  });
+}
+
+kvi_status kvi_engine_set_budget(kvi_engine* engine, uint64_t kv_budget_bytes, kvi_error** error) {
+  return guarded(error, [&] {
+    require(engine, "engine");
+    engine->engine->set_budget(kv_budget_bytes);
+  });
+}
+
+kvi_status kvi_engine_trim(kvi_engine* engine, uint64_t num_bytes, uint64_t* given_back,
+                           kvi_error** error) {
+  return guarded(error, [&] {
+    require(engine, "engine");
+    const uint64_t bytes = engine->engine->trim(num_bytes);
+    if (given_back != nullptr) *given_back = bytes;
   });
 }
 

@@ -28,6 +28,7 @@ constexpr kvi_generate_options kDefaultOptions = {
     .num_biases = 0,
     .timeout_ms = KVI_FOREVER,
     .user = nullptr,
+    .priority = KVI_SESSION_PRIORITY,
 };
 
 // Counts are checked before what they count is read.
@@ -55,6 +56,11 @@ GenerateOptions generate_options_argument(const kvi_generate_options* options, i
   result.sampling.seed = known.seed;
   result.top_logprobs = known.top_logprobs;
   result.ignore_eos = flag_argument(known.ignore_eos, "ignore_eos");
+  if (known.priority != KVI_SESSION_PRIORITY) {
+    if (known.priority < -1000 || known.priority > 1000)
+      reject_value("priority", known.priority, "from -1000 to 1000, or KVI_SESSION_PRIORITY");
+    result.priority = known.priority;
+  }
   if (known.timeout_ms != KVI_FOREVER) result.timeout_ms = known.timeout_ms;
   check_count("num_stops", known.num_stops, kMaxStops);
   for (const kvi_stop_text& stop : array_argument(known.stops, known.num_stops, "stops")) {

@@ -32,6 +32,15 @@ struct kvi_session {
   std::shared_ptr<kvi::Session> session;
 };
 
+struct kvi_budget {
+  std::shared_ptr<kvi::MemoryBudget> budget;
+};
+
+struct kvi_prefix {
+  std::shared_ptr<kvi::Engine> engine;
+  std::shared_ptr<kvi::PinnedPrefix> prefix;
+};
+
 struct kvi_request {
   std::shared_ptr<kvi::Engine> engine;
   std::shared_ptr<kvi::Request> request;

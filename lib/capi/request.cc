@@ -41,6 +41,9 @@ kvi_usage to_abi(const Usage& usage) {
       .ttft_ms = usage.ttft_ms,
       .tpot_ms = usage.tpot_ms,
       .total_ms = usage.total_ms,
+      .host_tokens = usage.host_tokens,
+      .disk_tokens = usage.disk_tokens,
+      .num_preemptions = usage.num_preemptions,
   };
 }
 

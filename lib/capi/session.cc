@@ -38,6 +38,29 @@ Part part_argument(const kvi_part& part) {
   }
 }
 
+constexpr int32_t kMaxPriority = 1000;
+constexpr kvi_session_options kDefaultOptions = {
+    .struct_size = sizeof(kvi_session_options),
+    .priority = 0,
+    .tenant = nullptr,
+    .tenant_size = KVI_ZERO_TERMINATED,
+    .reads_shared = 1,
+    .caches = 1,
+};
+
+SessionOptions session_options_argument(const kvi_session_options* options) {
+  kvi_session_options known = kDefaultOptions;
+  if (options != nullptr) known = read_struct(options, kDefaultOptions, "options");
+  SessionOptions result;
+  if (known.priority < -kMaxPriority || known.priority > kMaxPriority)
+    reject_value("priority", known.priority, "from -1000 to 1000");
+  result.priority = known.priority;
+  result.tenant = tenant_argument(known.tenant, known.tenant == nullptr && known.tenant_size == KVI_ZERO_TERMINATED ? 0 : known.tenant_size);
+  result.reads_shared = flag_argument(known.reads_shared, "reads_shared");
+  result.caches = flag_argument(known.caches, "caches");
+  return result;
+}
+
 std::unique_ptr<kvi_session> make_handle(std::shared_ptr<Engine> engine) {
   auto handle = std::make_unique<kvi_session>();
   handle->engine = std::move(engine);
@@ -53,7 +76,7 @@ kvi_status kvi_part_init(kvi_part* part, size_t struct_size) {
 }
 
 kvi_status kvi_session_options_init(kvi_session_options* options, size_t struct_size) {
-  return guarded(nullptr, [&] { init_struct(options, struct_size, kvi_session_options{}); });
+  return guarded(nullptr, [&] { init_struct(options, struct_size, kDefaultOptions); });
 }
 
 kvi_status kvi_session_info_init(kvi_session_info* info, size_t struct_size) {
@@ -69,9 +92,9 @@ kvi_status kvi_session_create(kvi_engine* engine, const kvi_session_options* opt
   return guarded(error, [&] {
     require(engine, "engine");
     require(out, "out");
-    if (options != nullptr) read_struct(options, kvi_session_options{}, "options");
+    const SessionOptions known = session_options_argument(options);
     auto handle = make_handle(engine->engine);
-    handle->session = engine->engine->create_session();
+    handle->session = engine->engine->create_session(known);
     *out = handle.release();
   });
 }
@@ -140,6 +163,22 @@ kvi_status kvi_session_fork(kvi_session* session, kvi_session** out, kvi_error**
   });
 }
 
+kvi_status kvi_session_suspend(kvi_session* session, int32_t tier, kvi_error** error) {
+  return guarded(error, [&] {
+    require(session, "session");
+    if (tier != KVI_TIER_HOST && tier != KVI_TIER_DISK)
+      reject_value("tier", tier, "KVI_TIER_HOST or KVI_TIER_DISK");
+    session->session->suspend(static_cast<TierId>(tier));
+  });
+}
+
+kvi_status kvi_session_resume(kvi_session* session, kvi_error** error) {
+  return guarded(error, [&] {
+    require(session, "session");
+    session->session->resume();
+  });
+}
+
 kvi_status kvi_session_tokens(kvi_session* session, int32_t* tokens, size_t capacity, size_t* count,
                               kvi_error** error) {
   return guarded(error, [&] {
@@ -160,6 +199,7 @@ kvi_status kvi_session_get_info(kvi_session* session, kvi_session_info* info, kv
                            .max_tokens = now.max_tokens,
                            .busy = now.busy,
                            .kv_bytes = now.kv_bytes,
+                           .suspended = now.suspended,
                        });
   });
 }

@@ -91,6 +91,7 @@ CacheOptions cache_options_for(const LoadedModel& model, const EngineOptions& op
   cache.prefix_caching = options.prefix_caching;
   cache.eviction_policy = options.eviction_policy;
   cache.tenant_share = options.tenant_share;
+  cache.num_events = options.num_cache_events;
   cache.identity = {.model = model.fingerprint(),
                     .layout = describe_layouts(model.config(), groups),
                     .numerics = model.backend().info().numerics_id,

@@ -77,6 +77,61 @@ void Engine::score(std::span<const TokenId> tokens, size_t first, const ScoreOut
   session->score(first, out);
 }
 
+std::shared_ptr<PinnedPrefix> Engine::preload(const std::string& tenant,
+                                              std::span<const TokenId> tokens,
+                                              const PreloadOptions& options) {
+  check_may_wait("preloading");
+  SessionOptions session_options;
+  session_options.tenant = tenant;
+  session_options.is_shared = options.is_shared;
+  const std::shared_ptr<Session> session = create_session(session_options);
+  const Part part = tokens;
+  session->append({&part, 1});
+  GenerateOptions prefill_only;
+  prefill_only.max_tokens = 0;
+  prefill_only.timeout_ms = options.timeout_ms;
+  const std::shared_ptr<Request> request = session->generate(prefill_only, nullptr);
+  request->await(std::nullopt);
+  const Finish finish = request->usage().finish;
+  if (finish == Finish::cancelled) {
+    core_->check_open();
+    throw Error(Status::TIMEOUT, concat("the prefix was not computed within ",
+                                        options.timeout_ms.value_or(0), " ms"))
+        .retryable();
+  }
+  return session->pin(options.pin);
+}
+
+std::shared_ptr<PinnedPrefix> Engine::pin_cached(const std::string& tenant,
+                                                 std::span<const TokenId> tokens,
+                                                 const PinOptions& options) {
+  return core_->pin_cached(tenant, tokens, options);
+}
+
+PrefixProbe Engine::probe(const std::string& tenant, std::span<const TokenId> tokens) {
+  return core_->probe(tenant, tokens);
+}
+
+uint32_t Engine::prefetch(const std::string& tenant, std::span<const TokenId> tokens) {
+  return core_->prefetch(tenant, tokens);
+}
+
+void Engine::evict(const std::string& tenant, std::span<const TokenId> tokens) {
+  core_->evict(tenant, tokens);
+}
+
+void Engine::clear_cache(const std::optional<std::string>& tenant) { core_->clear(tenant); }
+
+std::vector<CacheEvent> Engine::take_cache_events(size_t max_count) {
+  return core_->take_events(max_count);
+}
+
+CacheReport Engine::cache_report() const { return core_->cache_report(); }
+
+void Engine::set_budget(uint64_t num_bytes) { core_->set_budget(num_bytes); }
+
+uint64_t Engine::trim(uint64_t num_bytes) { return core_->trim(num_bytes); }
+
 EnginePlan Engine::plan(const LoadedModel& model, const EngineOptions& options) {
   return plan_engine(model, options);
 }

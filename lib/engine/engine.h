@@ -12,9 +12,12 @@
 #include <thread>
 #include <vector>
 
+#include "cache/cache_events.h"
+#include "cache/prefix_probe.h"
 #include "engine/loaded_model.h"
 #include "engine/options.h"
 #include "engine/scoring.h"
+#include "engine/pinned_prefix.h"
 #include "engine/session.h"
 
 namespace kvi {
@@ -42,6 +45,22 @@ class Engine {
 
   // Throws INVALID_STATE on a thread of the engine; what: the call that would wait for itself.
   void check_may_wait(const char* what) const;
+
+  // ---- the cache, as kvinfer.h says ----
+  // Blocks until the tokens are computed.
+  std::shared_ptr<PinnedPrefix> preload(const std::string& tenant, std::span<const TokenId> tokens,
+                                        const PreloadOptions& options);
+  std::shared_ptr<PinnedPrefix> pin_cached(const std::string& tenant,
+                                           std::span<const TokenId> tokens,
+                                           const PinOptions& options);
+  PrefixProbe probe(const std::string& tenant, std::span<const TokenId> tokens);
+  uint32_t prefetch(const std::string& tenant, std::span<const TokenId> tokens);
+  void evict(const std::string& tenant, std::span<const TokenId> tokens);
+  void clear_cache(const std::optional<std::string>& tenant);
+  std::vector<CacheEvent> take_cache_events(size_t max_count);
+  CacheReport cache_report() const;
+  void set_budget(uint64_t num_bytes);
+  uint64_t trim(uint64_t num_bytes);
 
   // Blocks. Throws as kvi_score says.
   void score(std::span<const TokenId> tokens, size_t first, const ScoreOutput& out);

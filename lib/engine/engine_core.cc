@@ -79,7 +79,8 @@ std::shared_ptr<SequenceState> EngineCore::create_sequence(const SessionOptions&
   check_open();
   auto sequence = std::make_shared<SequenceState>(options);
   std::lock_guard lock(mutex_);
-  sequence->pages = cache_->make_sequence(cache_->prefixes().scope_of_tenant(options.tenant));
+  sequence->pages = cache_->make_sequence(
+      options.is_shared ? kSharedScopeId : cache_->prefixes().scope_of_tenant(options.tenant));
   sequence->pages.reads_shared = options.reads_shared;
   sequence->pages.is_indexed = options.caches && options_.prefix_caching;
   sequences_.push_back(sequence.get());
@@ -122,22 +123,29 @@ void EngineCore::abandon(SequenceState& sequence) {
 
 void EngineCore::suspend(SequenceState& sequence, TierId tier) {
   std::lock_guard lock(mutex_);
+  suspend_pages(sequence.pages, sequence.tokens, tier);
+  work_.notify_all();
+}
+
+void EngineCore::suspend_pages(SequencePages& pages, std::span<const TokenId> tokens, TierId tier) {
   const LowerTier* lower = cache_->prefixes().tier(tier);
   const char* name = tier == TierId::host ? "host" : "disk";
   if (lower == nullptr) {
     throw Error(Status::UNSUPPORTED, concat("the engine has no ", name, " tier; open it with ", name,
                                             "_cache_bytes"));
   }
-  uint64_t needed = 0;
-  if (!cache_->suspend(sequence.pages, sequence.tokens, tier, &needed)) {
-    const uint64_t available = lower->budget_bytes() - lower->pinned_bytes();
-    throw Error(Status::EXHAUSTED,
-                concat("the ", name, " tier has no room to suspend the session: it needs ", needed,
-                       " bytes, ", available, " are not taken by other suspended sessions"))
-        .amounts(needed, available)
+  if (!cache_->is_ready(pages)) {
+    throw Error(Status::BUSY, "pages are on their way from a lower tier; try again when they have come")
         .retryable();
   }
-  work_.notify_all();
+  uint64_t needed = 0;
+  if (cache_->suspend(pages, tokens, tier, &needed)) return;
+  const uint64_t available = lower->budget_bytes() - lower->pinned_bytes();
+  throw Error(Status::EXHAUSTED,
+              concat("the ", name, " tier has no room to keep the session: it needs ", needed,
+                     " bytes, ", available, " are not pinned by others"))
+      .amounts(needed, available)
+      .retryable();
 }
 
 // ---- the budget ----
@@ -163,14 +171,11 @@ uint64_t EngineCore::trim(uint64_t num_bytes) {
   return cache_->prefixes().trim(num_bytes);
 }
 
-uint64_t EngineCore::kv_bytes(const SequenceState& sequence) const {
+void EngineCore::describe(const SequenceState& sequence, SessionInfo& info) const {
   std::lock_guard lock(mutex_);
-  return cache_->held_bytes(sequence.pages);
-}
-
-uint32_t EngineCore::num_computed_tokens(const SequenceState& sequence) const {
-  std::lock_guard lock(mutex_);
-  return static_cast<uint32_t>(sequence.pages.num_tokens);
+  info.kv_bytes = cache_->held_bytes(sequence.pages);
+  info.num_computed_tokens = static_cast<uint32_t>(sequence.pages.num_tokens);
+  info.suspended = !sequence.pages.pinned.empty();
 }
 
 std::shared_ptr<Request> EngineCore::running_request(const SequenceState& sequence) const {
@@ -238,6 +243,7 @@ void EngineCore::run() {
     }
   }
   while (!jobs_.empty()) end_job(*jobs_.back(), Finish::cancelled);
+  while (!pins_.empty()) let_go(*pins_.back());
   log_failures(lock);
   lock.unlock();
   worker_.reset();  // its last report needs the mutex
@@ -282,6 +288,8 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
     log_failures(lock);  // lets go of the mutex: whether to go on is asked afterwards
     if (stopping_.load()) return;
     reap_interrupted();
+    const int64_t next_expiry = expire_pins();
+    end_prefetches();
     keep_within_budget();
     const Step& step = scheduler_->schedule();
     dispatch_moves();
@@ -291,7 +299,7 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
       continue;
     }
     if (step.items.empty()) {
-      if (step.copies.empty() && !cache_->prefixes().has_planned_moves()) work_.wait(lock);
+      if (step.copies.empty()) wait_for_work(lock, next_expiry);
       continue;
     }
     prepare(step);
@@ -302,6 +310,11 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
     copies.finish();
     commit(step);
   }
+}
+
+void EngineCore::wait_for_work(std::unique_lock<std::mutex>& lock, int64_t until_us) {
+  if (until_us == PinnedPrefix::kNever) return work_.wait(lock);
+  work_.wait_for(lock, std::chrono::microseconds(std::max<int64_t>(0, until_us - clock_->now_us())));
 }
 
 void EngineCore::reap_interrupted() {
@@ -321,7 +334,9 @@ void EngineCore::prepare(const Step& step) {
     const int first = pages.num_tokens;
     if (!job.started) {
       job.started = true;
-      job.on_start(static_cast<uint32_t>(first));
+      job.on_start({.total = static_cast<uint32_t>(first),
+                    .host = static_cast<uint32_t>(pages.loaded_tokens[0]),
+                    .disk = static_cast<uint32_t>(pages.loaded_tokens[1])});
     }
     forward.sequences.push_back({forward.num_rows(), item.num_tokens, first});
     for (int position = first; position < first + item.num_tokens; ++position) {

@@ -18,10 +18,13 @@
 #include <thread>
 #include <vector>
 
+#include "base/clock.h"
 #include "cache/cache_manager.h"
+#include "cache/prefix_probe.h"
 #include "engine/job.h"
 #include "engine/loaded_model.h"
 #include "engine/options.h"
+#include "engine/pinned_prefix.h"
 #include "engine/request_news.h"
 #include "engine/sequence_state.h"
 #include "engine/transfer_worker.h"
@@ -30,7 +33,7 @@
 
 namespace kvi {
 
-class EngineCore {
+class EngineCore : public std::enable_shared_from_this<EngineCore> {
  public:
   // Throws as kvi_engine_create says.
   EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOptions& options);
@@ -57,9 +60,26 @@ class EngineCore {
   void abandon(SequenceState& sequence);
   // Gives its pages back and keeps a copy in the tier. Throws UNSUPPORTED, EXHAUSTED.
   void suspend(SequenceState& sequence, TierId tier);
-  uint64_t kv_bytes(const SequenceState& sequence) const;
-  uint32_t num_computed_tokens(const SequenceState& sequence) const;
+  void describe(const SequenceState& sequence, SessionInfo& info) const;  // what the pages say
   std::shared_ptr<Request> running_request(const SequenceState& sequence) const;
+
+  void resume(SequenceState& sequence);
+
+  // ---- the cache ----
+  PrefixProbe probe(const std::string& tenant, std::span<const TokenId> tokens);
+  // What the sequence has computed. Throws EXHAUSTED where the tier has no room.
+  std::shared_ptr<PinnedPrefix> pin(SequenceState& sequence, const PinOptions& options);
+  // What of the tokens is cached. Throws NOT_FOUND too.
+  std::shared_ptr<PinnedPrefix> pin_cached(const std::string& tenant,
+                                           std::span<const TokenId> tokens,
+                                           const PinOptions& options);
+  void unpin(PinnedPrefix& pin);
+  // Brings what lower tiers have to the device. Returns how many tokens that and what is there makes.
+  uint32_t prefetch(const std::string& tenant, std::span<const TokenId> tokens);
+  void evict(const std::string& tenant, std::span<const TokenId> tokens);
+  void clear(const std::optional<std::string>& tenant);  // nullopt: of all
+  std::vector<CacheEvent> take_events(size_t max_count);
+  CacheReport cache_report() const;
 
   // ---- the budget ----
   void set_budget(uint64_t num_bytes);  // throws INVALID_ARGUMENT
@@ -97,6 +117,14 @@ class EngineCore {
   void keep_within_budget();
   void dispatch_moves();
   void complete_move(const PageMove& move, bool ok, double seconds);
+  SequencePages look_up_sequence(const std::string& tenant, bool reads_shared);
+  std::shared_ptr<PinnedPrefix> make_pin(SequencePages pages, const PinOptions& options);
+  void let_go(PinnedPrefix& pin);
+  int64_t expire_pins();
+  void end_prefetches();
+  int whole_pages(size_t num_tokens) const;  // the tokens of them
+  void suspend_pages(SequencePages& pages, std::span<const TokenId> tokens, TierId tier);
+  void wait_for_work(std::unique_lock<std::mutex>& lock, int64_t until_us);
   void change_pages(SequenceState& sequence, uint32_t num_tokens);
   Job& job_of(const SchedSequence& sequence);
   uint64_t bytes_alone(const SchedSequence& scheduled) const;  // of its pages, at their peak
@@ -107,6 +135,7 @@ class EngineCore {
   const EngineOptions options_;
   const uint32_t max_model_len_;
   const std::shared_ptr<RequestNews> news_ = std::make_shared<RequestNews>();
+  const std::shared_ptr<Clock> clock_ = steady_clock();
   Log log_;
 
   mutable std::mutex mutex_;
@@ -124,6 +153,8 @@ class EngineCore {
   std::vector<std::shared_ptr<Job>> jobs_;  // waiting and running
   std::vector<SequenceState*> sequences_;   // of all sessions
   uint64_t num_requests_ = 0;
+  std::vector<PinnedPrefix*> pins_;         // that are held
+  std::vector<SequencePages> prefetching_;
   SchedulerRates rates_;
   int budget_member_ = -1;  // of a shared budget
   std::vector<std::string> failures_;       // not logged yet

@@ -62,8 +62,8 @@ Error Generation::no_token_error(std::span<const float> logits) const {
   return not_finite_error(sequence().tokens.size() - 1);
 }
 
-void Generation::on_start(uint32_t cached_tokens) {
-  request_->started(static_cast<uint32_t>(prompt_len()), cached_tokens);
+void Generation::on_start(const CachedTokens& cached) {
+  request_->started(static_cast<uint32_t>(prompt_len()), cached);
 }
 
 std::optional<Finish> Generation::interrupted() const {
@@ -72,6 +72,7 @@ std::optional<Finish> Generation::interrupted() const {
 }
 
 void Generation::on_end(Finish finish, std::optional<Error> error) {
+  request_->set_num_preemptions(static_cast<uint32_t>(scheduled().num_preemptions));
   request_->add_text(stops_.push(decoder_.finish()));
   if (stops_.stopped() && finish != Finish::error && finish != Finish::cancelled)
     finish = Finish::stop;

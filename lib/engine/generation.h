@@ -23,7 +23,7 @@ class Generation final : public Job {
     return static_cast<int>(sequence().tokens.size()) - 1;
   }
   void consume(int position, std::span<float> logits) override;
-  void on_start(uint32_t cached_tokens) override;
+  void on_start(const CachedTokens& cached) override;
   std::optional<Finish> interrupted() const override;
   void on_end(Finish finish, std::optional<Error> error) override;
   uint32_t tokens_to_keep(Finish finish) const override;

@@ -25,6 +25,7 @@ class Job {
   SequenceState& sequence() { return *sequence_; }
   const SequenceState& sequence() const { return *sequence_; }
   SchedSequence& scheduled() { return scheduled_; }
+  const SchedSequence& scheduled() const { return scheduled_; }
   int prompt_len() const { return prompt_len_; }                    // tokens when the job was made
   Finish finish() const { return finish_; }                         // none: goes on
   const std::optional<Error>& failure() const { return failure_; }  // where finish() is error
@@ -34,7 +35,7 @@ class Job {
   // The logits that follow the token at position; scratch afterwards. May append a token to the sequence,
   // finish the job, or fail it.
   virtual void consume(int position, std::span<float> logits) = 0;
-  virtual void on_start(uint32_t cached_tokens) = 0;
+  virtual void on_start(const CachedTokens& cached) = 0;
   virtual std::optional<Finish> interrupted() const = 0;  // by cancel or deadline
   // The last call: tell the outside. The sequence is the core's and the user's again.
   virtual void on_end(Finish finish, std::optional<Error> error) = 0;

@@ -1,6 +1,7 @@
 // Settings and results of engine, session and request, in C++ form. The C ABI states what each means.
 #pragma once
 
+#include <array>
 #include <cstdint>
 #include <limits>
 #include <memory>
@@ -10,7 +11,11 @@
 
 #include "backend/backend.h"
 #include "base/log.h"
+#include "cache/cache_options.h"
+#include "cache/evictor.h"
 #include "cache/memory_budget.h"
+#include "cache/tier_id.h"
+#include "sched/scheduler.h"
 #include "tokenizer/tokenizer.h"
 
 namespace kvi {
@@ -34,11 +39,13 @@ struct EngineOptions {
   std::vector<std::byte> cache_secret;  // empty: random, or the disk folder's
   uint64_t host_cache_bytes = 0, disk_cache_bytes = 0;
   std::string disk_cache_folder;
+  uint32_t num_cache_events = 0;  // kept until they are read
   Log log;
 };
 
 struct SessionOptions {
   std::string tenant;
+  bool is_shared = false;    // an operator's, whose text all tenants may reuse
   bool reads_shared = true;  // the operator's prefixes
   bool caches = true;        // its text may be found again
   int priority = 0;          // of its requests, unless they say otherwise
@@ -59,6 +66,37 @@ struct EngineStats {
   uint64_t prefill_tokens = 0, generated_tokens = 0, num_steps = 0;
   uint64_t kv_budget_bytes = 0, kv_used_bytes = 0, kv_peak_bytes = 0;
   uint64_t scratch_bytes = 0, weights_bytes = 0;
+};
+
+struct PinOptions {
+  TierId tier = TierId::device;
+  Band band = Band::normal;
+  std::optional<uint32_t> ttl_ms;  // nullopt: until it is released
+};
+
+struct PreloadOptions {
+  PinOptions pin;
+  bool is_shared = false;  // every tenant that opted in reads it
+  std::optional<uint32_t> timeout_ms;
+};
+
+struct TierReport {
+  uint64_t budget_bytes = 0, mapped_bytes = 0;
+  uint64_t used_bytes = 0;    // device: held by sequences and pins; below: in slots
+  uint64_t pinned_bytes = 0;  // device: of these, indexed too; below: kept for suspended sessions and pins
+  uint64_t cached_bytes = 0;
+  uint64_t deferred_bytes = 0;
+  uint64_t evicted_pages = 0;
+  std::string last_failure;  // "": none
+};
+
+struct CacheReport {
+  std::array<TierReport, kNumTiers> tiers;
+  CacheStats counts;
+  SchedulerStats scheduling;
+  uint64_t num_pages_indexed = 0;
+  uint64_t granule_bytes = 0;
+  uint32_t num_pins = 0;
 };
 
 struct LogitBias {
@@ -91,6 +129,11 @@ struct GenerateOptions {
 enum class Finish : int32_t { none, eos, stop, length, context, cancelled, error };
 enum class CancelMode { keep, rollback };
 
+// Of a request's prompt, when it began: in sessions' pages, or found in a tier.
+struct CachedTokens {
+  uint32_t total = 0, host = 0, disk = 0;
+};
+
 struct Usage {
   Finish finish = Finish::none;
   uint32_t prompt_tokens = 0, cached_tokens = 0, generated_tokens = 0;
@@ -106,7 +149,7 @@ struct TokenLogprob {
 
 struct SessionInfo {
   uint32_t num_tokens = 0, num_computed_tokens = 0, max_tokens = 0;
-  bool busy = false;
+  bool busy = false, suspended = false;
   uint64_t kv_bytes = 0;
 };
 

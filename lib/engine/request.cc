@@ -106,11 +106,18 @@ Usage Request::usage() const {
   return usage;
 }
 
-void Request::started(uint32_t prompt_tokens, uint32_t cached_tokens) {
+void Request::started(uint32_t prompt_tokens, const CachedTokens& cached) {
   std::lock_guard lock(mutex_);
   started_ = Clock::now();
   usage_.prompt_tokens = prompt_tokens;
-  usage_.cached_tokens = cached_tokens;
+  usage_.cached_tokens = cached.total;
+  usage_.host_tokens = cached.host;
+  usage_.disk_tokens = cached.disk;
+}
+
+void Request::set_num_preemptions(uint32_t num_preemptions) {
+  std::lock_guard lock(mutex_);
+  usage_.num_preemptions = num_preemptions;
 }
 
 void Request::add_token(TokenId token, float logprob, std::vector<TokenLogprob> top) {

@@ -47,7 +47,8 @@ class Request {
   // -- the engine's thread --
   std::optional<CancelMode> cancel_wanted() const;
   bool past_deadline() const;
-  void started(uint32_t prompt_tokens, uint32_t cached_tokens);
+  void started(uint32_t prompt_tokens, const CachedTokens& cached);
+  void set_num_preemptions(uint32_t num_preemptions);
   void add_token(TokenId token, float logprob, std::vector<TokenLogprob> top);
   void add_text(const std::string& text);
   void finish(Finish finish, std::optional<Error> error = std::nullopt);

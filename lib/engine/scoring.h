@@ -26,7 +26,7 @@ class Scoring final : public Job {
 
   int next_logit_position() const override { return static_cast<int>(next_) - 1; }
   void consume(int position, std::span<float> logits) override;
-  void on_start(uint32_t) override {}
+  void on_start(const CachedTokens&) override {}
   std::optional<Finish> interrupted() const override { return std::nullopt; }
   void on_end(Finish finish, std::optional<Error> error) override;
   uint32_t tokens_to_keep(Finish) const override { return 0; }

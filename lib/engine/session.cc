@@ -131,6 +131,16 @@ void Session::suspend(TierId tier) {
   core_->suspend(*sequence_, tier);
 }
 
+void Session::resume() {
+  Use use(*this);
+  core_->resume(*sequence_);
+}
+
+std::shared_ptr<PinnedPrefix> Session::pin(const PinOptions& options) {
+  Use use(*this);
+  return core_->pin(*sequence_, options);
+}
+
 std::vector<TokenId> Session::tokens() {
   Use use(*this);
   return sequence_->tokens;
@@ -139,10 +149,9 @@ std::vector<TokenId> Session::tokens() {
 SessionInfo Session::info() const {
   SessionInfo info;
   info.num_tokens = sequence_->num_tokens.load();
-  info.num_computed_tokens = core_->num_computed_tokens(*sequence_);
+  core_->describe(*sequence_, info);
   info.max_tokens = core_->max_model_len();
   info.busy = sequence_->owner.load() == SequenceOwner::request;
-  info.kv_bytes = core_->kv_bytes(*sequence_);
   return info;
 }
 

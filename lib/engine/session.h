@@ -22,6 +22,7 @@
 namespace kvi {
 
 class EngineCore;
+class PinnedPrefix;
 
 struct InputText {
   std::string_view text;
@@ -40,6 +41,8 @@ class Session {
   void truncate(uint32_t num_tokens);
   std::shared_ptr<Session> fork();
   void suspend(TierId tier);
+  void resume();  // begins to; the next request waits for what is on its way
+  std::shared_ptr<PinnedPrefix> pin(const PinOptions& options);
   std::vector<TokenId> tokens();
   SessionInfo info() const;  // any thread
   // user_handle: what Engine::wait names the request by; nullptr: it is never named.

@@ -6,6 +6,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "base/utf8.h"
+#include "cache/eviction.h"
 
 namespace kvi {
 namespace {
@@ -19,6 +20,8 @@ constexpr uint32_t kMaxPageLen = 256;
 constexpr uint32_t kMaxThreads = 256;
 constexpr uint64_t kMaxBudget = uint64_t{1} << 46;  // bytes; well inside the addresses of a process
 constexpr int kMaxTopLogprobs = 64;
+constexpr double kMaxGrowFactor = 1000;
+constexpr uint32_t kMaxCacheEvents = 1u << 20;
 
 template <typename T>
 [[noreturn]] void reject(const char* name, T value, const char* range) {
@@ -45,6 +48,25 @@ void validate(const EngineOptions& options) {
   }
   if (options.num_threads) check_range("num_threads", *options.num_threads, 1, kMaxThreads);
   check_range("kv_budget_bytes", options.kv_budget_bytes, 1, kMaxBudget);
+  if (options.kv_budget_max_bytes != 0) {
+    check_range("kv_budget_max_bytes", options.kv_budget_max_bytes, options.kv_budget_bytes,
+                kMaxBudget);
+  }
+  // Written so that NaN fails every one of them.
+  if (!(options.kv_grow_at >= 0 && options.kv_grow_at <= 1))
+    reject("kv_grow_at", options.kv_grow_at, "from 0 to 1");
+  if (!(options.kv_grow_factor > 1 && options.kv_grow_factor <= kMaxGrowFactor))
+    reject("kv_grow_factor", options.kv_grow_factor, "above 1 and at most 1000");
+  if (!(options.tenant_share > 0 && options.tenant_share <= 1))
+    reject("tenant_share", options.tenant_share, "above 0 and at most 1");
+  make_eviction_policy(options.eviction_policy);  // throws for a name that is not known
+  check_range("host_cache_bytes", options.host_cache_bytes, 0, kMaxBudget);
+  check_range("disk_cache_bytes", options.disk_cache_bytes, 0, kMaxBudget);
+  check_range("cache_events", options.num_cache_events, 0, kMaxCacheEvents);
+  if (options.disk_cache_bytes > 0 && options.disk_cache_folder.empty()) {
+    throw Error(Status::INVALID_ARGUMENT,
+                "disk_cache_bytes is set and disk_cache_folder is not; name a folder");
+  }
 }
 
 void validate(const GenerateOptions& options, int vocab_size) {
