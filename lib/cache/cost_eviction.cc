@@ -12,8 +12,7 @@ namespace {
 constexpr int kMaxHits = 255;
 constexpr int kNumClasses = 2 * kNumHitClasses;  // by hits, then the same for ends of prompts
 constexpr int kLearnEvery = 32;  // accesses; each time one class, so that an access costs little
-constexpr double kMemory =
-    16;  // accesses for each entry after which an observation has faded to 1/e
+constexpr double kMemory = 16;   // accesses an entry until an observation has faded to 1/e
 constexpr double kPriorPrompts = 32;  // how many prompts' hits the prior counts as
 
 std::vector<double> prior_weights() {
