@@ -5,7 +5,7 @@
 
 namespace kvi {
 
-ReuseRates::ReuseRates(std::vector<double> prior_weights) {
+ReuseRates::ReuseRates(const std::vector<double>& prior_weights) {
   for (double weight : prior_weights) classes_.push_back({.prior_weight = weight});
   for (Class& unseen : classes_) learn(unseen, 1, 1);
 }

@@ -21,7 +21,7 @@ namespace kvi {
 class ReuseRates {
  public:
   // prior_weights: by class, such that weight / age is the expected rate.
-  explicit ReuseRates(std::vector<double> prior_weights);
+  explicit ReuseRates(const std::vector<double>& prior_weights);
 
   void add_hit(int reuse_class, uint32_t age);
   void add_time(int reuse_class, uint32_t age, double time);
