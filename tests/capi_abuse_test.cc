@@ -284,14 +284,39 @@ void CapiAbuse::abuse_engines() {
   EXPECT_EQ(CALL(kvi_engine_open, "/", 1, nullptr, &out, nullptr) == KVI_OK, false);
   kvi_plan plan;
   EXPECT_EQ(CALL(kvi_plan_init, &plan, sizeof plan), KVI_OK);
-  EXPECT_INVALID(CALL(kvi_plan_engine, nullptr, nullptr, &plan, nullptr));
-  EXPECT_INVALID(CALL(kvi_plan_engine, model_, nullptr, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_plan_model, nullptr, nullptr, &plan, nullptr));
+  EXPECT_INVALID(CALL(kvi_plan_model, model_, nullptr, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_plan_shape, nullptr, nullptr, &plan, nullptr));
+  kvi_model_shape shape;
+  EXPECT_EQ(CALL(kvi_model_shape_init, &shape, sizeof shape), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_plan_shape, &shape, nullptr, nullptr, nullptr));
+  expect_names([&](kvi_error** e) { return kvi_plan_shape(&shape, nullptr, &plan, e); },
+               "num_layers is 0");
+  kvi_plan_options plan_options;
+  EXPECT_EQ(CALL(kvi_plan_options_init, &plan_options, sizeof plan_options), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_plan_options_preset, nullptr, 0, nullptr));
+  EXPECT_INVALID(CALL(kvi_plan_options_preset, &plan_options, 3, nullptr));
+  EXPECT_INVALID(CALL(kvi_plan_options_preset, &plan_options, -1, nullptr));
+  const auto planning = [&](const char* word, auto change) {
+    kvi_plan_options options;
+    kvi_plan_options_init(&options, sizeof options);
+    change(options);
+    expect_names([&](kvi_error** e) { return kvi_plan_model(model_, &options, &plan, e); }, word);
+  };
+  planning("gpu_memory_utilization is nan", [](auto& o) { o.gpu_memory_utilization = NAN; });
+  planning("device_memory_bytes", [](auto& o) { o.device_memory_bytes = uint64_t{1} << 63; });
+  planning("max_num_seqs", [](auto& o) { o.max_num_seqs = static_cast<uint32_t>(-1); });
+  planning("kv_cache_dtype is 'fp9'", [](auto& o) { o.kv_cache_dtype = "fp9"; });
+  planning("kv_cache_dtype is ''", [](auto& o) { o.kv_cache_dtype = ""; });
+  planning("kv_cache_dtype", [](auto& o) { o.kv_cache_dtype_size = 4; });
+  planning("enable_prefix_caching", [](auto& o) { o.enable_prefix_caching = 2; });
+  planning("must_fit", [](auto& o) { o.must_fit = 7; });
+  planning("activations", [](auto& o) { o.activations = 5; });
   const auto with = [&](const char* word, auto change) {
     kvi_engine_options options;
     kvi_engine_options_init(&options, sizeof options);
     change(options);
     expect_names([&](kvi_error** e) { return kvi_engine_create(model_, &options, &out, e); }, word);
-    expect_names([&](kvi_error** e) { return kvi_plan_engine(model_, &options, &plan, e); }, word);
     // Before the model is even looked for.
     expect_names([&](kvi_error** e) { return kvi_engine_open("/none", 5, &options, &out, e); },
                  word);
@@ -607,6 +632,8 @@ TEST(CapiStructs, InitWritesDefaultsAndNeverPastItsSize) {
   init_keeps_to_its_size(kvi_engine_options_init);
   init_keeps_to_its_size(kvi_stats_init);
   init_keeps_to_its_size(kvi_plan_init);
+  init_keeps_to_its_size(kvi_plan_options_init);
+  init_keeps_to_its_size(kvi_model_shape_init);
   init_keeps_to_its_size(kvi_part_init);
   init_keeps_to_its_size(kvi_session_options_init);
   init_keeps_to_its_size(kvi_session_info_init);
@@ -652,6 +679,11 @@ TEST_F(CapiAbuse, OptionsOfOlderAndNewerCallersAreRead) {
     const kvi_status status = kvi_engine_create(model_, options, &engine, nullptr);
     kvi_engine_release(engine);
     return status;
+  });
+  options_of_any_age_are_read(kvi_plan_options_init, [&](const kvi_plan_options* options) {
+    kvi_plan plan;
+    kvi_plan_init(&plan, sizeof plan);
+    return kvi_plan_model(model_, options, &plan, nullptr);
   });
   options_of_any_age_are_read(kvi_session_options_init, [&](const kvi_session_options* options) {
     kvi_session* session = nullptr;
@@ -701,7 +733,7 @@ TEST_F(CapiAbuse, ResultsFitOlderAndNewerCallers) {
   results_fit_callers_of_any_age(
       kvi_stats_init, [&](auto* out) { return kvi_engine_get_stats(engine_, out, nullptr); });
   results_fit_callers_of_any_age(
-      kvi_plan_init, [&](auto* out) { return kvi_plan_engine(model_, nullptr, out, nullptr); });
+      kvi_plan_init, [&](auto* out) { return kvi_plan_model(model_, nullptr, out, nullptr); });
   results_fit_callers_of_any_age(kvi_session_info_init, [&](auto* out) {
     return kvi_session_get_info(session_, out, nullptr);
   });
@@ -734,10 +766,6 @@ TEST_F(CapiAbuse, TheLogsOwnerIsToldOnceHoweverItEnds) {
   options.log = [](void*, int32_t, const char*) {};
   options.log_user = &num_destroyed;
   options.log_destroy = [](void* user) { ++*static_cast<int*>(user); };
-  kvi_plan plan;
-  kvi_plan_init(&plan, sizeof plan);
-  EXPECT_EQ(kvi_plan_engine(model_, &options, &plan, nullptr), KVI_OK);
-  EXPECT_EQ(num_destroyed, 0);  // a plan keeps nothing
   kvi_engine* engine = nullptr;
   options.page_len = 17;
   EXPECT_EQ(kvi_engine_create(model_, &options, &engine, nullptr), KVI_INVALID_ARGUMENT);
@@ -749,6 +777,45 @@ TEST_F(CapiAbuse, TheLogsOwnerIsToldOnceHoweverItEnds) {
   EXPECT_EQ(kvi_engine_close(engine, KVI_FOREVER, nullptr), KVI_OK);
   kvi_engine_release(engine);
   EXPECT_EQ(num_destroyed, 3);
+}
+
+TEST(CapiPlan, PresetsAreStartingPointsThatMustFit) {
+  kvi_model_shape shape;
+  kvi_model_shape_init(&shape, sizeof shape);
+  shape.num_layers = 32;
+  shape.num_heads = 32;
+  shape.num_kv_heads = 8;
+  shape.embedding_len = 4096;
+  shape.ffn_len = 14336;
+  shape.vocab_size = 128256;
+  shape.context_len = 131072;
+  kvi_plan_options options;
+  kvi_plan_options_init(&options, sizeof options);
+  options.device_memory_bytes = uint64_t{80} << 30;
+  options.swap_space_bytes = 0;
+  kvi_plan plan;
+  kvi_plan_init(&plan, sizeof plan);
+  ASSERT_EQ(kvi_plan_options_preset(&options, KVI_PRESET_LONG_CONTEXT, nullptr), KVI_OK);
+  EXPECT_EQ(options.device_memory_bytes, uint64_t{80} << 30);  // what a preset is not about stays
+  EXPECT_EQ(options.swap_space_bytes, 0u);
+  kvi_error* error = nullptr;
+  EXPECT_EQ(kvi_plan_shape(&shape, &options, &plan, &error), KVI_EXHAUSTED);
+  const std::string missing = std::to_string(kvi_error_needed(error) - kvi_error_available(error));
+  EXPECT_NE(std::string(kvi_error_message(error)).find(missing), std::string::npos);
+  kvi_error_release(error);
+
+  options.max_num_seqs = 3;  // what is set afterwards counts
+  ASSERT_EQ(kvi_plan_shape(&shape, &options, &plan, nullptr), KVI_OK);
+  EXPECT_EQ(plan.missing_bytes, 0u);
+  EXPECT_EQ(plan.sequence_len, 128000u);
+  EXPECT_EQ(plan.page_len, 64u);
+  EXPECT_EQ(plan.lower_first, KVI_LOWER_NOTHING);
+  EXPECT_NE(std::string(plan.advice).find("3 sequences of 128000 tokens fit"), std::string::npos);
+
+  options.kv_cache_dtype = "fp8";
+  options.max_num_seqs = 4;
+  ASSERT_EQ(kvi_plan_shape(&shape, &options, &plan, nullptr), KVI_OK);
+  EXPECT_EQ(plan.kv_cache_dtype_runs, 0u);
 }
 
 TEST(CapiModel, MetadataOpensWithoutWeights) {

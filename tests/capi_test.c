@@ -396,7 +396,7 @@ static void a_prompt_that_never_fits_is_refused_at_once(kvi_model* model) {
   for (i = 0; i < NUM_TOKENS; ++i) tokens[i] = 65;
   OK(kvi_engine_options_init(&options, sizeof options));
   OK(kvi_plan_init(&plan, sizeof plan));
-  OK(kvi_plan_engine(model, &options, &plan, error));
+  OK(kvi_plan_model(model, NULL, &plan, error));
   options.num_threads = 1;
   options.kv_budget_bytes = plan.kv_bytes_per_token * 64;
   OK(kvi_engine_create(model, &options, &engine, error));

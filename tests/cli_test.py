@@ -118,9 +118,49 @@ class Forms(unittest.TestCase):
     def test_plan_states_bytes_without_weights(self):
         plan = run_json("plan", "-m", model(), "--max-model-len", "256", "--sequences", "8")
         self.assertEqual(
-            list(plan), ["weights_bytes", "kv_bytes_per_token", "kv_bytes", "scratch_bytes", "load_peak_bytes"])
+            list(plan)[:5], ["weights_bytes", "kv_bytes_per_token", "kv_bytes", "scratch_bytes", "load_peak_bytes"])
         self.assertEqual(plan["kv_bytes_per_token"], 2 * 2 * 2 * 16 * 2)
         self.assertEqual(plan["kv_bytes"], 8 * 256 * plan["kv_bytes_per_token"])
+        budget = ("--kv-budget", str(plan["kv_bytes"]), "--max-model-len", "256")
+        fits = run_json("plan", "-m", model(), *budget, "--max-num-seqs", "8")
+        self.assertEqual((fits["max_sequences"], fits["max_len"], fits["missing_bytes"]), (8, 256, 0))
+        self.assertEqual(fits["lower_first"], "nothing")
+        tight = run_json("plan", "-m", model(), *budget, "--max-num-seqs", "9")
+        self.assertEqual((tight["lower_first"], tight["lower_to"]), ("max_num_seqs", 8))
+        self.assertEqual(tight["missing_bytes"], 256 * plan["kv_bytes_per_token"])
+        self.assertIn("lower --max-num-seqs to 8", tight["advice"])
+
+    def test_plan_speaks_of_shapes_by_name_and_by_numbers(self):
+        plan = run_json("plan", "--shape", "llama-2-7b", "--gpu-memory", "80GiB", "--prefix-len", "1000",
+                        "--prefix-users", "1000", "--paused", "3", "--swap-space", "4")
+        self.assertEqual(plan["weights_bytes"], 2 * 6738415616)
+        self.assertEqual(plan["kv_exceeds_weights_len"], 25706)
+        self.assertAlmostEqual(plan["prefix_saved_bytes"] / 2**30, 487.8, delta=0.05)
+        self.assertEqual((plan["swap_bytes"], plan["swap_sequences"]), (3 * 2**31, 2))
+        by_hand = run_json("plan", "--layers", "32", "--heads", "32", "--embedding", "4096", "--ffn", "11008",
+                           "--vocab", "32000", "--gpu-memory", "80GiB")
+        for key in ("weights_bytes", "kv_bytes_per_token", "scratch_bytes", "max_sequences"):
+            self.assertEqual(by_hand[key], plan[key])
+        changed = run_json("plan", "--shape", "llama-2-7b", "--weight-bits", "4", "--kv-cache-dtype", "int8")
+        self.assertEqual(changed["weights_bytes"], plan["weights_bytes"] // 4)
+        self.assertEqual(changed["kv_bytes_per_token"], plan["kv_bytes_per_token"] * 130 // 256)
+        self.assertIs(changed["kv_cache_dtype_runs"], False)
+        text = run("plan", "--shape", "llama-3-8b", "--gpu-memory", "80GiB", "--max-model-len", "32768").stdout.decode()
+        self.assertIn("weights 14.96 GiB", text)
+        self.assertIn("KV 128.00 KiB a token (16 tokens a page, 2.00 MiB)", text)
+        self.assertIn("14 sequences of 32768 (28 with --kv-cache-dtype fp8)", text)
+
+    def test_a_preset_that_does_not_fit_is_4_with_the_missing_bytes(self):
+        fits = run_json("plan", "--shape", "llama-3-8b", "--gpu-memory", "80GiB", "--preset", "throughput")
+        self.assertEqual((fits["sequence_len"], fits["missing_bytes"]), (1024, 0))
+        for preset in ("throughput", "long-context", "low-memory"):
+            done = run("plan", "--shape", "llama-2-70b", "--gpu-memory", "80GiB", "--preset", preset, expect=4)
+            self.assertRegex(done.stderr.decode(), r"EXHAUSTED: .*\(\d+ bytes are missing")
+
+    def test_the_table_of_plans_is_the_documents(self):
+        table = run("plan", "--table").stdout.decode()
+        self.assertIn("| llama-2-7b | 12.55 GiB | 512.00 KiB | 2.00 GiB, 29 |", table)
+        self.assertIn(table, (DATA.parent / "docs" / "cache.md").read_text(encoding="utf-8"))
 
     def test_score_answers_each_line_with_one_entry_a_next_position(self):
         lines = b'{"tokens":[1,2,3,4]}\n\n{"tokens":[5,6]}\n'
@@ -173,7 +213,7 @@ class Failures(unittest.TestCase):
         self.fails(2, "--help", "run", "-m", model(), "-p", "x", "-n", "-1")
 
     def test_an_option_without_effect_is_refused(self):
-        for command, *option in (("ppl", "--max-model-len", "64"), ("plan", "--kv-budget", "1MiB"),
+        for command, *option in (("ppl", "--max-model-len", "64"),
                                  ("inspect", "-t", "1"), ("tokenize", "-t", "1"), ("score", "--logprobs", "1")):
             self.fails(2, option[0], command, "-m", model(), *option)
             self.assertNotIn(option[0], run(command, "--help").stdout.decode())
@@ -201,6 +241,23 @@ class Failures(unittest.TestCase):
                               ("--sequences", "0"), ("--repeats", "0"), ("--max-model-len", "10")):
             self.fails(2, option, "bench", "-m", model(), option, value)
         self.fails(2, "--ctx", "ppl", "-m", model(), "--ctx", "1", stdin=b"a b c")
+        for option, value in (("--gpu-memory", "0"), ("--gpu-memory", "-1"), ("--gpu-memory", "9223372036854775808"),
+                              ("--swap-space", "-1"),
+                              ("--gpu-memory-utilization", "nan"), ("--gpu-memory-utilization", "0"),
+                              ("--gpu-memory-utilization", "-0.5"), ("--gpu-memory-utilization", "1.5"),
+                              ("--max-num-seqs", "-1"), ("--max-num-seqs", "0"), ("--max-num-seqs", "1000000000"),
+                              ("--max-model-len", "0"), ("--max-num-batched-tokens", "0"), ("--block-size", "17"),
+                              ("--kv-cache-dtype", "fp9"), ("--paused", "-1"), ("--prefix-len", "4294967295"),
+                              ("--preset", "fast"), ("--shape", "llama-9")):
+            shape = () if option == "--shape" else ("--shape", "llama-3-8b")
+            self.fails(2, option, "plan", *shape, "--json", option, value)
+        for option, value, field in (("--layers", "0", "num_layers"), ("--layers", "1000000000", "num_layers"),
+                                     ("--layers", "-1", "--layers"), ("--kv-heads", "33", "num_kv_heads"),
+                                     ("--weight-bits", "nan", "weight_bits"), ("--window-layers", "33", "window")):
+            self.fails(2, field, "plan", "--shape", "llama-3-8b", option, value)
+        self.fails(2, "--model, --shape or --layers", "plan")
+        self.fails(2, "--shape", "plan", "-m", model(), "--shape", "llama-3-8b")
+        self.fails(2, "--layers", "plan", "-m", model(), "--layers", "1")
 
     def test_a_missing_or_broken_file_is_3(self):
         self.fails(3, "NOT_FOUND", "inspect", "-m", "/no/such/model.gguf")

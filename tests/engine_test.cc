@@ -211,7 +211,7 @@ EngineOptions tight_engine(const LoadedModel& model) {
   EngineOptions options;
   options.max_model_len = 2000;
   options.max_batch_tokens = 64;
-  options.kv_budget_bytes = 12 * Engine::plan(model, options).kv_bytes_per_token * 16;
+  options.kv_budget_bytes = 12 * model.config().kv_bytes_per_token() * 16;
   return options;
 }
 
@@ -510,7 +510,7 @@ TEST_F(TinyEngineTest, ClosingWhileAFailureIsLoggedEndsTheEngine) {
   bool closed = false;
   std::promise<void> logged;
   EngineOptions options;
-  options.kv_budget_bytes = 2 * Engine::plan(*model_, options).kv_bytes_per_token * 16;
+  options.kv_budget_bytes = 2 * model_->config().kv_bytes_per_token() * 16;
   options.log = [&](LogLevel, const std::string&) {
     closer = std::thread([&] { closed = engine->close(std::chrono::seconds(20)); });
     while (is_open(*engine)) std::this_thread::yield();

@@ -146,6 +146,30 @@ TEST(KvinferHpp, ABiasForbidsATokenAndForcesAnother) {
   EXPECT_EQ(stream.tokens(), std::vector<int32_t>(3, 65));
 }
 
+TEST(KvinferHpp, PlansAreOfModelsAndOfShapes) {
+  auto model = kvinfer::Model::open(kModelPath, kvinfer::ModelOptions().metadata_only());
+  const kvi_plan of_model = model.plan(kvinfer::PlanOptions().max_num_seqs(3).max_model_len(64));
+  EXPECT_EQ(of_model.kv_bytes, 3 * 64 * of_model.kv_bytes_per_token);
+
+  const kvi_model_info info = model.info();
+  kvi_model_shape shape = kvinfer::model_shape();
+  shape.num_layers = info.num_layers;
+  shape.num_heads = info.num_heads;
+  shape.num_kv_heads = info.num_kv_heads;
+  shape.embedding_len = info.embedding_len;
+  shape.ffn_len = 128;
+  shape.vocab_size = info.vocab_size;
+  const kvi_plan of_shape = kvinfer::plan(
+      shape, kvinfer::PlanOptions().max_num_seqs(3).max_model_len(64).kv_cache_dtype("f16"));
+  EXPECT_EQ(of_shape.kv_bytes, of_model.kv_bytes);
+
+  const auto refused = kvinfer::try_plan(
+      shape, kvinfer::PlanOptions(kvinfer::Preset::throughput).kv_budget_bytes(1));
+  ASSERT_FALSE(refused.ok());
+  EXPECT_EQ(refused.error().status(), kvinfer::Status::EXHAUSTED);
+  EXPECT_EQ(refused.error().available(), 1u);
+}
+
 TEST(KvinferHpp, ATimeoutEndsARequestAsCancelled) {
   auto engine = kvinfer::Engine::open(kModelPath, small_engine());
   auto session = engine.session();

@@ -12,8 +12,8 @@
 #include <string>
 #include <vector>
 
-#include "engine/engine.h"
 #include "engine/loaded_model.h"
+#include "engine/plan.h"
 #include "support/gguf_writer.h"
 #include "support/seed.h"
 #include "support/temp_folder.h"
@@ -103,7 +103,7 @@ TEST_P(LoadMemoryTest, PeakIsTheWeightsAndATensorForEachThreadAsPlanned) {
   LoadOptions options;
   options.num_threads = num_threads;
   options.load_weights = false;
-  const EnginePlan plan = Engine::plan(*LoadedModel::open(file.path(), options), {});
+  const Plan plan = plan_model(*LoadedModel::open(file.path(), options), {});
 
   options.load_weights = true;
   malloc_trim(0);

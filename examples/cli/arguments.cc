@@ -32,8 +32,9 @@ std::string read_all(std::istream& in, const std::string& path) {
   return content.str();
 }
 
-// A number of bytes, as 4096, 512MiB or 1.5GiB; a unit is a power of 1024 however it is written.
-uint64_t parse_size(const std::string& text) {
+}  // namespace
+
+uint64_t parse_size(const std::string& option, const std::string& text) {
   const std::string units = "bkmgt";
   char* end = nullptr;
   const double number = std::strtod(text.c_str(), &end);
@@ -43,11 +44,20 @@ uint64_t parse_size(const std::string& text) {
   const double bytes = number * std::pow(1024.0, static_cast<double>(power));
   const bool is_unit = power != units.npos && (rest.empty() || rest == "b" || rest == "ib");
   if (end == text.c_str() || !is_unit || !(bytes >= 1 && bytes < 1e18)) {
-    throw CLI::ValidationError("--kv-budget",
-                               "'" + text + "' is no size, as 4096, 512MiB or 1.5GiB");
+    throw CLI::ValidationError(option, "'" + text + "' is no size, as 4096, 512MiB or 1.5GiB");
   }
   return static_cast<uint64_t>(bytes);
 }
+
+CLI::Option* add_size(CLI::App& command, const std::string& name, std::optional<uint64_t>& bytes,
+                      const std::string& help) {
+  return command
+      .add_option_function<std::string>(
+          name, [name, &bytes](const std::string& size) { bytes = parse_size(name, size); }, help)
+      ->type_name("SIZE");
+}
+
+namespace {
 
 // For unsigned options: the parser would wrap negative numbers.
 std::string reject_negative(const std::string& value) {
@@ -98,11 +108,7 @@ void EngineArguments::add_model_len_to(CLI::App& command) {
 }
 
 void EngineArguments::add_budget_to(CLI::App& command) {
-  command
-      .add_option_function<std::string>(
-          "--kv-budget", [this](const std::string& size) { kv_budget_bytes = parse_size(size); },
-          "Bytes that KV pages may take, as 1.5GiB")
-      ->type_name("SIZE");
+  add_size(command, "--kv-budget", kv_budget_bytes, "Bytes that KV pages may take, as 1.5GiB");
 }
 
 void EngineArguments::add_computing_to(CLI::App& command) {
@@ -130,8 +136,15 @@ void check_context(const kvinfer::Model& opened, const std::string& option, uint
 }
 
 void fit_budget(const kvinfer::Model& model, kvinfer::EngineOptions& options) {
-  options.kv_budget_bytes(
-      std::max(options.without_log().kv_budget_bytes, model.plan(options).kv_bytes));
+  const kvi_engine_options known = options.without_log();
+  const kvi_plan plan = model.plan(kvinfer::PlanOptions()
+                                       .max_model_len(known.max_model_len)
+                                       .max_num_seqs(known.max_sequences)
+                                       .max_num_batched_tokens(known.max_batch_tokens)
+                                       .block_size(known.page_len));
+  // All may prefill at once.
+  const uint64_t each = plan.kv_bytes_per_sequence + plan.kv_prefill_bytes;
+  options.kv_budget_bytes(std::max(known.kv_budget_bytes, known.max_sequences * each));
 }
 
 void SamplingArguments::add_to(CLI::App& command) {

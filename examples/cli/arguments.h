@@ -12,6 +12,12 @@
 
 namespace cli {
 
+// A number of bytes, as 4096, 512MiB or 1.5GiB; a unit is a power of 1024 however it is written. option: named
+// by the error.
+uint64_t parse_size(const std::string& option, const std::string& text);
+CLI::Option* add_size(CLI::App& command, const std::string& name, std::optional<uint64_t>& bytes,
+                      const std::string& help);
+
 // -m and --json: of every command; -t: of those that compute.
 struct ModelArguments {
   std::string path;

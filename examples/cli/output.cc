@@ -25,7 +25,18 @@ struct Naming {
   const char* option;
 };
 
-constexpr Naming kNamings[] = {{"frequency_penalty", "--frequency-penalty"},
+constexpr Naming kNamings[] = {{"block_size", "--block-size"},
+                               {"device_memory_bytes", "--gpu-memory"},
+                               {"gpu_memory_utilization", "--gpu-memory-utilization"},
+                               {"kv_cache_dtype", "--kv-cache-dtype"},
+                               {"max_num_batched_tokens", "--max-num-batched-tokens"},
+                               {"max_num_seqs", "--max-num-seqs"},
+                               {"paused_sequences", "--paused"},
+                               {"prefix_len", "--prefix-len"},
+                               {"prefix_users", "--prefix-users"},
+                               {"sequence_len", "--sequence-len"},
+                               {"swap_space_bytes", "--swap-space"},
+                               {"frequency_penalty", "--frequency-penalty"},
                                {"kv_budget_bytes", "--kv-budget"},
                                {"max_model_len", "--max-model-len"},
                                {"max_sequences", "--sequences"},
@@ -47,8 +58,9 @@ bool ends_name(const std::string& text, size_t place) {
 
 }  // namespace
 
-std::string message_of(const kvinfer::Error& error) {
-  std::string text = error.message();
+std::string message_of(const kvinfer::Error& error) { return with_option_names(error.message()); }
+
+std::string with_option_names(std::string text) {
   for (const Naming& naming : kNamings) {
     const size_t size = std::strlen(naming.library);
     size_t place = 0;

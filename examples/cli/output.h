@@ -34,6 +34,7 @@ class Failure : public std::runtime_error {
 ExitCode exit_code(const kvinfer::Error& error);
 // What the library says, with this program's names of the options.
 std::string message_of(const kvinfer::Error& error);
+std::string with_option_names(std::string text);
 
 bool stdin_is_terminal();
 void print_json(const Json& json);  // one line on stdout

@@ -82,8 +82,9 @@ enum {
 KVI_API const char* KVI_CALL kvi_status_name(kvi_status status);
 
 #define KVI_ZERO_TERMINATED ((size_t)-1) /* as a text's size: it ends at its first NUL byte */
-#define KVI_AUTO UINT32_MAX    /* where an option's comment says so: chosen by the library */
-#define KVI_FOREVER UINT32_MAX /* as a timeout in milliseconds */
+#define KVI_AUTO UINT32_MAX       /* where an option's comment says so: chosen by the library */
+#define KVI_AUTO_BYTES UINT64_MAX /* the same, for numbers of bytes */
+#define KVI_FOREVER UINT32_MAX    /* as a timeout in milliseconds */
 
 typedef struct kvi_error kvi_error;
 typedef struct kvi_model kvi_model;
@@ -450,26 +451,131 @@ KVI_API kvi_status KVI_CALL kvi_engine_wait(kvi_engine* engine, kvi_request** re
                                             kvi_error** error);
 
 /* ---- plan -------------------------------------------------------------------------------------- */
+/* How much memory does it need, and what fits? Answered from a model's metadata or from a shape given by hand: no
+ * weights are loaded, no device is touched. Options that vLLM has too carry its name and its meaning. */
 
+/* A model as numbers, where there is no file. Each layer has K and V of its own for all tokens, unless it is among the
+ * window, shared or state layers. */
+typedef struct kvi_model_shape {
+  uint32_t struct_size;
+  uint32_t num_layers;      /* 0: must be set, as all that say so; 1 to 65,536 */
+  uint32_t num_heads;       /* 0: must be set; 1 to 65,536 */
+  uint32_t num_kv_heads;    /* KVI_AUTO: as num_heads */
+  uint32_t head_dim;        /* KVI_AUTO: embedding_len / num_heads; num_heads * head_dim <= 2^20 */
+  uint32_t embedding_len;   /* 0: must be set; 1 to 2^20 */
+  uint32_t ffn_len;         /* 0: must be set; of one expert; 1 to 2^24 */
+  uint32_t vocab_size;      /* 0: must be set; 1 to 2^24 */
+  uint32_t num_experts;     /* 1: a dense model; at most 65,536 */
+  uint32_t tied_embeddings; /* 0; 1: the output matrix is the embedding's */
+  uint32_t context_len;     /* 4096: tokens that the model was made for */
+  uint32_t window;          /* 0: tokens that window layers see */
+  uint32_t num_window_layers; /* 0: that hold their window only */
+  uint32_t num_shared_layers; /* 0: that read another layer's K and V and have none */
+  uint32_t num_state_layers;  /* 0: that keep a state of state_bytes a sequence (recurrent ones) */
+  uint64_t state_bytes;       /* 0: of one layer and sequence */
+  double weight_bits;         /* 16: bits a weight, block scales included; above 0, at most 64 */
+  uint64_t weights_bytes; /* KVI_AUTO_BYTES: from the numbers above (gated MLPs) and weight_bits */
+} kvi_model_shape;
+KVI_API kvi_status KVI_CALL kvi_model_shape_init(kvi_model_shape* shape, size_t struct_size);
+
+typedef struct kvi_plan_options {
+  uint32_t struct_size;
+  uint32_t max_num_seqs;         /* 16: sequences at once (max_sequences of an engine) */
+  double gpu_memory_utilization; /* 0.9: the share for weights, scratch and KV together; (0, 1] */
+  uint64_t device_memory_bytes;  /* KVI_AUTO_BYTES: this machine's memory; at most 2^60 */
+  uint64_t kv_budget_bytes;      /* KVI_AUTO_BYTES: what the share leaves for KV; else just this */
+  uint32_t max_model_len;        /* KVI_AUTO: the model's context */
+  uint32_t
+      sequence_len; /* KVI_AUTO: max_model_len, as for all above it; tokens that each sequence has */
+  uint32_t max_num_batched_tokens; /* 512: of one step (max_batch_tokens of an engine) */
+  uint32_t block_size;             /* 16: tokens of a page (page_len of an engine) */
+  /* NULL, as "auto": "f16", "bf16"; "fp8" and "int8" with an f16 scale a token and head, "int4" with one a 32 values.
+   * kvi_plan says whether this build can run it; its bytes are planned in any case. vLLM's names are taken too. */
+  const char* kv_cache_dtype;
+  size_t kv_cache_dtype_size;     /* KVI_ZERO_TERMINATED; with that, NULL is "auto" */
+  uint64_t swap_space_bytes;      /* 4 GiB: host memory for sequences that pause; 0: none */
+  uint32_t enable_prefix_caching; /* 1; 0: equal prefixes are kept once for each user */
+  uint32_t paused_sequences;      /* 0: how many shall find room in swap space */
+  uint32_t prefix_len;            /* 0: tokens of a prefix that */
+  uint32_t prefix_users;          /* 0: so many sequences begin with */
+  uint32_t num_threads;           /* KVI_AUTO, as for an engine */
+  int32_t activations;            /* KVI_ACTIVATIONS_INT8, as for an engine */
+  uint32_t must_fit; /* 0; 1: EXHAUSTED unless max_num_seqs sequences of sequence_len tokens fit */
+} kvi_plan_options;
+KVI_API kvi_status KVI_CALL kvi_plan_options_init(kvi_plan_options* options, size_t struct_size);
+
+/* Starting points for options; each sets must_fit. */
+typedef enum kvi_plan_preset_values {
+  /* 0.95 of the device, 256 sequences of 1,024 tokens, steps of 2,048 tokens, pages of 16 */
+  KVI_PRESET_THROUGHPUT = 0,
+  /* 0.9, 16 sequences of 128,000 tokens, steps of 2,048 tokens; pages of 64: short page tables */
+  KVI_PRESET_LONG_CONTEXT = 1,
+  /* 0.8, 4 sequences of 2,048 tokens, steps of 128 tokens: little scratch; pages of 16, the smallest: least waste */
+  KVI_PRESET_LOW_MEMORY = 2
+} kvi_plan_preset_values;
+/* Sets those members of prepared options that the preset is about: gpu_memory_utilization, max_num_seqs, max_model_len,
+ * sequence_len, max_num_batched_tokens, block_size, must_fit. What is set afterwards counts.
+ * Errors: INVALID_ARGUMENT. Any thread. */
+KVI_API kvi_status KVI_CALL kvi_plan_options_preset(kvi_plan_options* options, int32_t preset,
+                                                    kvi_error** error);
+
+/* What to lower first where a plan does not fit, in this order: with fewer sequences the others wait, with a smaller
+ * max_model_len requests are refused, and other weights are another model. */
+typedef enum kvi_lower_values {
+  KVI_LOWER_NOTHING = 0,      /* it fits */
+  KVI_LOWER_MAX_NUM_SEQS = 1, /* lower_to: sequences */
+  KVI_LOWER_MAX_MODEL_LEN =
+      2, /* tokens that one sequence may have; 0: the KV budget holds no page */
+  KVI_LOWER_MAX_NUM_BATCHED_TOKENS =
+      3,                /* tokens of a step, so that scratch leaves room for pages */
+  KVI_LOWER_WEIGHTS = 4 /* bytes: fewer bits a weight, or a smaller model */
+} kvi_lower_values;
+
+/* Bytes are what an engine with the same options takes. Sums beyond 64 bits read UINT64_MAX. */
 typedef struct kvi_plan {
   uint32_t struct_size;
   uint32_t page_len;
-  uint64_t weights_bytes;      /* in memory, repacked */
-  uint64_t kv_bytes_per_token; /* 2 * layers * kv_heads * head_dim * 2 in 16-bit K and V */
-  /* pages for max_sequences sequences of max_model_len tokens; windows counted as such */
-  uint64_t kv_bytes;
-  uint64_t kv_bytes_per_sequence;
-  uint64_t scratch_bytes;   /* of the executor, for max_batch_tokens */
-  uint64_t load_peak_bytes; /* the most that loading holds */
+  uint64_t weights_bytes;         /* in memory, repacked; of a shape: an estimate */
+  uint64_t kv_bytes_per_token;    /* of all layers, while none has reached its window */
+  uint64_t kv_bytes;              /* pages for max_num_seqs sequences of sequence_len tokens */
+  uint64_t kv_bytes_per_sequence; /* each of these; windows hold the pages that they lie in */
+  uint64_t scratch_bytes;         /* of the executor, for max_num_batched_tokens, and logits */
+  uint64_t load_peak_bytes;       /* the most that loading holds; of a shape: as weights_bytes */
+  uint64_t kv_bytes_per_page;     /* page_len tokens in all layers */
+  uint64_t
+      kv_prefill_bytes; /* in kv_bytes, once: what windows hold besides while a chunk is prefilled */
+  uint32_t max_model_len; /* as resolved */
+  uint32_t sequence_len;
+  uint64_t kv_budget_bytes; /* for an engine's options: what is left for KV, or what was given */
+  uint64_t needed_bytes; /* weights, scratch and kv_bytes; of a given kv_budget_bytes: kv_bytes */
+  uint64_t available_bytes; /* the share of the device; or the given kv_budget_bytes */
+  uint64_t missing_bytes;   /* 0: it fits */
+  uint64_t
+      max_sequences;   /* of sequence_len tokens that the budget holds, whatever max_num_seqs is */
+  uint64_t max_len;    /* tokens of each of max_num_seqs sequences that it holds, at most 2^24 */
+  uint64_t max_tokens; /* that it holds in sequences of sequence_len tokens */
+  uint64_t swap_bytes; /* for paused_sequences sequences of sequence_len tokens */
+  uint64_t swap_sequences; /* that swap_space_bytes hold */
+  uint64_t
+      prefix_saved_bytes; /* prefix_len * (prefix_users - 1) tokens, in windows no more than they hold */
+  /* The least length at which one sequence's K and V take more than the weights; 0: none does. */
+  uint64_t kv_exceeds_weights_len;
+  uint64_t lower_to;            /* the value that would fit, see kvi_lower_values */
+  int32_t lower_first;          /* KVI_LOWER_* */
+  uint32_t kv_cache_dtype_runs; /* 1: this build has the KV type; 0: it is planned only */
+  char advice[256]; /* in words: whether it fits, what is left or missing, what to lower first */
 } kvi_plan;
 KVI_API kvi_status KVI_CALL kvi_plan_init(kvi_plan* plan, size_t struct_size);
-/* The memory that an engine with these options would need, without loading weights.
- *  model    opened in any way
- *  options  max_model_len, max_sequences, max_batch_tokens, page_len, num_threads and activations matter
- * Errors: INVALID_ARGUMENT, UNSUPPORTED. Any thread. */
-KVI_API kvi_status KVI_CALL kvi_plan_engine(const kvi_model* model,
-                                            const kvi_engine_options* options, kvi_plan* plan,
-                                            kvi_error** error);
+
+/* Plans for a model, opened in any way. options: NULL: the defaults.
+ * Errors: INVALID_ARGUMENT (names the member and its range), UNSUPPORTED (this library cannot run the model),
+ * EXHAUSTED (must_fit, with needed and available in bytes). Any thread. */
+KVI_API kvi_status KVI_CALL kvi_plan_model(const kvi_model* model, const kvi_plan_options* options,
+                                           kvi_plan* plan, kvi_error** error);
+/* Plans for a shape. Errors: INVALID_ARGUMENT, EXHAUSTED, as above. Any thread. */
+KVI_API kvi_status KVI_CALL kvi_plan_shape(const kvi_model_shape* shape,
+                                           const kvi_plan_options* options, kvi_plan* plan,
+                                           kvi_error** error);
 
 /* ---- session ----------------------------------------------------------------------------------- */
 /* A session is one running text: its tokens and their KV pages. Appending only adds tokens; they are computed by the

@@ -1,4 +1,4 @@
-// Engines: creation, end, waiting, counters, and the plan of what one would need.
+// Engines: creation, end, waiting, counters.
 #include <algorithm>
 #include <memory>
 #include <utility>
@@ -47,18 +47,6 @@ const kvi_engine_options kDefaultOptions = {
     .disk_cache_folder = nullptr,
 };
 
-Precision precision_argument(int32_t activations) {
-  switch (activations) {
-    case KVI_ACTIVATIONS_INT8: return Precision::int8_activations;
-    case KVI_ACTIVATIONS_F32: return Precision::f32_activations;
-    default: reject_value("activations", activations, "one of KVI_ACTIVATIONS_*");
-  }
-}
-
-std::optional<uint32_t> unless_auto(uint32_t value) {
-  return value == KVI_AUTO ? std::nullopt : std::optional(value);
-}
-
 std::unique_ptr<kvi_engine> create_engine(std::shared_ptr<const LoadedModel> model,
                                           const EngineOptions& options) {
   auto handle = std::make_unique<kvi_engine>();
@@ -68,11 +56,19 @@ std::unique_ptr<kvi_engine> create_engine(std::shared_ptr<const LoadedModel> mod
 
 }  // namespace
 
-EngineOptions engine_options_argument(const kvi_engine_options* options, LogUse log_use) {
+Precision precision_argument(int32_t activations) {
+  switch (activations) {
+    case KVI_ACTIVATIONS_INT8: return Precision::int8_activations;
+    case KVI_ACTIVATIONS_F32: return Precision::f32_activations;
+    default: reject_value("activations", activations, "one of KVI_ACTIVATIONS_*");
+  }
+}
+
+EngineOptions engine_options_argument(const kvi_engine_options* options) {
   kvi_engine_options known = kDefaultOptions;
   if (options != nullptr) known = read_known(options, kDefaultOptions, "options");
   EngineOptions result;
-  if (log_use == LogUse::take) result.log = make_log(known.log, known.log_user, known.log_destroy);
+  result.log = make_log(known.log, known.log_user, known.log_destroy);
   if (options != nullptr) check_tail(options, known, "options");
   result.max_model_len = unless_auto(known.max_model_len);
   result.max_sequences = known.max_sequences;
@@ -117,14 +113,10 @@ kvi_status kvi_stats_init(kvi_stats* stats, size_t struct_size) {
   return guarded(nullptr, [&] { init_struct(stats, struct_size, kvi_stats{}); });
 }
 
-kvi_status kvi_plan_init(kvi_plan* plan, size_t struct_size) {
-  return guarded(nullptr, [&] { init_struct(plan, struct_size, kvi_plan{}); });
-}
-
 kvi_status kvi_engine_create(kvi_model* model, const kvi_engine_options* options, kvi_engine** out,
                              kvi_error** error) {
   return guarded(error, [&] {
-    EngineOptions known = engine_options_argument(options, LogUse::take);
+    EngineOptions known = engine_options_argument(options);
     require(model, "model");
     require(out, "out");
     *out = create_engine(model->model, known).release();
@@ -134,7 +126,7 @@ kvi_status kvi_engine_create(kvi_model* model, const kvi_engine_options* options
 kvi_status kvi_engine_open(const char* path, size_t path_size, const kvi_engine_options* options,
                            kvi_engine** out, kvi_error** error) {
   return guarded(error, [&] {
-    EngineOptions known = engine_options_argument(options, LogUse::take);
+    EngineOptions known = engine_options_argument(options);
     validate(known);  // before the long work
     require(out, "out");
     LoadOptions load;
@@ -224,26 +216,6 @@ kvi_status kvi_engine_wait(kvi_engine* engine, kvi_request** requests, size_t ca
     }
     std::transform(handles.begin(), handles.end(), requests,
                    [](void* handle) { return static_cast<kvi_request*>(handle); });
-  });
-}
-
-kvi_status kvi_plan_engine(const kvi_model* model, const kvi_engine_options* options,
-                           kvi_plan* plan, kvi_error** error) {
-  return guarded(error, [&] {
-    require(model, "model");
-    require_result(plan, "plan");
-    EngineOptions known = engine_options_argument(options, LogUse::leave);
-    EnginePlan result = Engine::plan(*model->model, known);
-    write_struct(plan, {
-                           .struct_size = 0,
-                           .page_len = known.page_len,
-                           .weights_bytes = result.weights_bytes,
-                           .kv_bytes_per_token = result.kv_bytes_per_token,
-                           .kv_bytes = result.kv_bytes,
-                           .kv_bytes_per_sequence = result.kv_bytes_per_sequence,
-                           .scratch_bytes = result.scratch_bytes,
-                           .load_peak_bytes = result.load_peak_bytes,
-                       });
   });
 }
 

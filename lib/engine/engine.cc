@@ -5,7 +5,6 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "engine/engine_core.h"
-#include "engine/engine_shape.h"
 #include "engine/scoring.h"
 #include "engine/validate.h"
 
@@ -131,9 +130,5 @@ CacheReport Engine::cache_report() const { return core_->cache_report(); }
 void Engine::set_budget(uint64_t num_bytes) { core_->set_budget(num_bytes); }
 
 uint64_t Engine::trim(uint64_t num_bytes) { return core_->trim(num_bytes); }
-
-EnginePlan Engine::plan(const LoadedModel& model, const EngineOptions& options) {
-  return plan_engine(model, options);
-}
 
 }  // namespace kvi

@@ -65,8 +65,6 @@ class Engine {
   // Blocks. Throws as kvi_score says.
   void score(std::span<const TokenId> tokens, size_t first, const ScoreOutput& out);
 
-  static EnginePlan plan(const LoadedModel& model, const EngineOptions& options);
-
  private:
   explicit Engine(std::shared_ptr<EngineCore> core);
   const std::shared_ptr<EngineCore> core_;

@@ -42,7 +42,7 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
   max_logit_rows_ = shape.max_logit_rows;
   logits_.resize(static_cast<size_t>(shape.max_logit_rows) * static_cast<size_t>(shape.vocab_size));
   stats_.kv_budget_bytes = options.kv_budget_bytes;
-  stats_.scratch_bytes = executor_->scratch_bytes() + logits_.size() * sizeof(float);
+  stats_.scratch_bytes = executor_->scratch_bytes() + logits_bytes(shape);
   stats_.weights_bytes = model_->weights_bytes();
   if (options.shared_budget) {
     budget_member_ = options.shared_budget->add_member([this] {

@@ -6,7 +6,6 @@
 #include "base/error.h"
 #include "base/os_cpu.h"
 #include "base/text.h"
-#include "engine/validate.h"
 
 namespace kvi {
 namespace {
@@ -59,36 +58,14 @@ ExecutorShape executor_shape(const ModelConfig& config, const EngineOptions& opt
   return shape;
 }
 
+uint64_t logits_bytes(const ExecutorShape& shape) {
+  return sizeof(float) * static_cast<uint64_t>(shape.max_logit_rows) *
+         static_cast<uint64_t>(shape.vocab_size);
+}
+
 ExecutorOptions executor_options(const EngineOptions& options) {
   return {.num_threads = static_cast<int>(options.num_threads.value_or(default_num_threads())),
           .precision = options.precision};
-}
-
-EnginePlan plan_engine(const LoadedModel& model, const EngineOptions& options) {
-  validate(options);
-  const ModelConfig& config = model.config();
-  const ExecutorShape shape = executor_shape(config, options);
-  EnginePlan plan;
-  plan.weights_bytes = model.weights_bytes();
-  plan.load_peak_bytes = model.load_peak_bytes();
-  plan.kv_bytes_per_token = config.kv_bytes_per_token();
-  const GroupedLayers grouped = group_layers(config, model.backend(),
-                                             static_cast<int>(options.page_len));
-  for (const LayerGroup& group : grouped.groups) {
-    uint64_t tokens = resolved_model_len(config, options);
-    // While a chunk is prefilled, a window group holds the chunk and the window before it.
-    if (group.window > 0) {
-      tokens = std::min<uint64_t>(
-          tokens, uint64_t{options.max_batch_tokens} + group.window + options.page_len);
-    }
-    const uint64_t pages = (tokens + options.page_len - 1) / options.page_len;
-    plan.kv_bytes_per_sequence += pages * group.layout.page_bytes;
-  }
-  plan.kv_bytes = plan.kv_bytes_per_sequence * options.max_sequences;
-  plan.scratch_bytes = model.backend().scratch_bytes(shape, executor_options(options)) +
-                       sizeof(float) * static_cast<uint64_t>(shape.max_logit_rows) *
-                           config.vocab_size;
-  return plan;
 }
 
 }  // namespace kvi

@@ -1,4 +1,4 @@
-// The sizes that follow from a model and engine options: layer groups, executor, memory.
+// The sizes that follow from a model and engine options: layer groups, executor.
 #pragma once
 
 #include <vector>
@@ -19,9 +19,7 @@ GroupedLayers group_layers(const ModelConfig& config, const Backend& backend, in
 
 uint32_t resolved_model_len(const ModelConfig& config, const EngineOptions& options);
 ExecutorShape executor_shape(const ModelConfig& config, const EngineOptions& options);
+uint64_t logits_bytes(const ExecutorShape& shape);
 ExecutorOptions executor_options(const EngineOptions& options);
-
-// As kvi_plan_engine says. Throws UNSUPPORTED or INVALID_ARGUMENT.
-EnginePlan plan_engine(const LoadedModel& model, const EngineOptions& options);
 
 }  // namespace kvi

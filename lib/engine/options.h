@@ -51,15 +51,6 @@ struct SessionOptions {
   int priority = 0;          // of its requests, unless they say otherwise
 };
 
-struct EnginePlan {
-  uint64_t weights_bytes = 0;
-  uint64_t kv_bytes_per_token = 0;
-  uint64_t kv_bytes_per_sequence = 0;
-  uint64_t kv_bytes = 0;
-  uint64_t scratch_bytes = 0;
-  uint64_t load_peak_bytes = 0;
-};
-
 struct EngineStats {
   uint32_t num_sessions = 0, num_running = 0, num_queued = 0;
   uint64_t requests_finished = 0, requests_failed = 0;

@@ -23,6 +23,16 @@ constexpr int kMaxTopLogprobs = 64;
 constexpr double kMaxGrowFactor = 1000;
 constexpr uint32_t kMaxCacheEvents = 1u << 20;
 
+// Of plans: whatever lies within them, sums of bytes at most saturate.
+constexpr uint64_t kMaxDeviceBytes = uint64_t{1} << 60;
+constexpr uint32_t kMaxPlannedCount = 1u << 30;  // sequences, users
+constexpr uint32_t kMaxLayers = 1u << 16;
+constexpr uint32_t kMaxExperts = 1u << 16;
+constexpr uint32_t kMaxHeads = 1u << 16;
+constexpr uint32_t kMaxWidth = 1u << 20;    // values of a hidden state, of all heads
+constexpr uint32_t kMaxEntries = 1u << 24;  // of a vocabulary, rows of an MLP
+constexpr double kMaxWeightBits = 64;
+
 template <typename T>
 [[noreturn]] void reject(const char* name, T value, const char* range) {
   throw Error(Status::INVALID_ARGUMENT, concat(name, " is ", value, "; it must be ", range));
@@ -67,6 +77,61 @@ void validate(const EngineOptions& options) {
     throw Error(Status::INVALID_ARGUMENT,
                 "disk_cache_bytes is set and disk_cache_folder is not; name a folder");
   }
+}
+
+void validate(const PlanOptions& options) {
+  // Written so that NaN fails it.
+  if (!(options.gpu_memory_utilization > 0 && options.gpu_memory_utilization <= 1)) {
+    reject("gpu_memory_utilization", options.gpu_memory_utilization, "above 0 and at most 1");
+  }
+  if (options.device_memory_bytes) {
+    check_range("device_memory_bytes", *options.device_memory_bytes, 1, kMaxDeviceBytes);
+  }
+  if (options.kv_budget_bytes)
+    check_range("kv_budget_bytes", *options.kv_budget_bytes, 1, kMaxBudget);
+  if (options.max_model_len) {
+    check_range("max_model_len", *options.max_model_len, 1, kMaxModelLen);
+  }
+  if (options.sequence_len) check_range("sequence_len", *options.sequence_len, 1, kMaxModelLen);
+  check_range("max_num_seqs", options.max_num_seqs, 1, kMaxSequences);
+  check_range("max_num_batched_tokens", options.max_num_batched_tokens, 1, kMaxBatchTokens);
+  check_range("block_size", options.block_size, kMinPageLen, kMaxPageLen);
+  if (!std::has_single_bit(options.block_size)) {
+    reject("block_size", options.block_size, "a power of two");
+  }
+  check_range("swap_space_bytes", options.swap_space_bytes, 0, kMaxDeviceBytes);
+  check_range("paused_sequences", options.paused_sequences, 0, kMaxPlannedCount);
+  check_range("prefix_len", options.prefix_len, 0, kMaxModelLen);
+  check_range("prefix_users", options.prefix_users, 0, kMaxPlannedCount);
+  if (options.num_threads) check_range("num_threads", *options.num_threads, 1, kMaxThreads);
+}
+
+void validate(const ModelShape& shape) {
+  check_range("num_layers", shape.num_layers, 1, kMaxLayers);
+  check_range("num_heads", shape.num_heads, 1, kMaxHeads);
+  check_range("embedding_len", shape.embedding_len, 1, kMaxWidth);
+  if (shape.num_kv_heads) check_range("num_kv_heads", *shape.num_kv_heads, 1, shape.num_heads);
+  if (shape.head_dim) check_range("head_dim", *shape.head_dim, 1, kMaxWidth / shape.num_heads);
+  if (!shape.head_dim && shape.embedding_len < shape.num_heads) {
+    reject("head_dim", "missing", "given where embedding_len is below num_heads");
+  }
+  check_range("ffn_len", shape.ffn_len, 1, kMaxEntries);
+  check_range("vocab_size", shape.vocab_size, 1, kMaxEntries);
+  check_range("num_experts", shape.num_experts, 1, kMaxExperts);
+  check_range("context_len", shape.context_len, 1, kMaxModelLen);
+  if (!(shape.weight_bits > 0 && shape.weight_bits <= kMaxWeightBits)) {
+    reject("weight_bits", shape.weight_bits, "above 0 and at most 64");
+  }
+  if (shape.weights_bytes) check_range("weights_bytes", *shape.weights_bytes, 1, kMaxDeviceBytes);
+  check_range("window", shape.window, shape.num_window_layers > 0 ? 1 : 0, kMaxModelLen);
+  // Each of them from what the others leave.
+  uint32_t left = shape.num_layers;
+  check_range("num_window_layers", shape.num_window_layers, 0, left);
+  left -= shape.num_window_layers;
+  check_range("num_shared_layers", shape.num_shared_layers, 0, left);
+  left -= shape.num_shared_layers;
+  check_range("num_state_layers", shape.num_state_layers, 0, left);
+  check_range("state_bytes", shape.state_bytes, 0, kMaxDeviceBytes);
 }
 
 void validate(const GenerateOptions& options, int vocab_size) {

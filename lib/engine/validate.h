@@ -4,11 +4,14 @@
 #pragma once
 
 #include "engine/options.h"
+#include "engine/plan.h"
 
 namespace kvi {
 
 // Throw INVALID_ARGUMENT naming the option as the C header does, its value and its range.
 void validate(const EngineOptions& options);
 void validate(const GenerateOptions& options, int vocab_size);
+void validate(const PlanOptions& options);
+void validate(const ModelShape& shape);
 
 }  // namespace kvi
