@@ -282,6 +282,15 @@ void CapiAbuse::abuse_engines() {
   EXPECT_INVALID(
       CALL(kvi_engine_open, kModelPath.data(), kModelPath.size(), nullptr, nullptr, nullptr));
   EXPECT_EQ(CALL(kvi_engine_open, "/", 1, nullptr, &out, nullptr) == KVI_OK, false);
+  size_t needed = 0;
+  char text[8];
+  EXPECT_INVALID(CALL(kvi_engine_metrics_text, nullptr, nullptr, 0, &needed, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_metrics_text, engine_, nullptr, 8, &needed, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_metrics_text, engine_, nullptr, 0, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_engine_metrics_text, engine_, nullptr, 0, &needed, nullptr), KVI_OK);
+  EXPECT_GT(needed, 1000u);
+  EXPECT_EQ(CALL(kvi_engine_metrics_text, engine_, text, sizeof text, &needed, nullptr),
+            KVI_BUFFER_TOO_SMALL);
   kvi_plan plan;
   EXPECT_EQ(CALL(kvi_plan_init, &plan, sizeof plan), KVI_OK);
   EXPECT_INVALID(CALL(kvi_plan_model, nullptr, nullptr, &plan, nullptr));

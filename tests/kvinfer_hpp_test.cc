@@ -170,6 +170,20 @@ TEST(KvinferHpp, PlansAreOfModelsAndOfShapes) {
   EXPECT_EQ(refused.error().available(), 1u);
 }
 
+TEST(KvinferHpp, MetricsAreText) {
+  auto engine = kvinfer::Engine::open(kModelPath, small_engine());
+  auto session = engine.session();
+  session.append("once");
+  auto stream = session.generate(greedy(6));
+  while (stream.next()) continue;
+  const std::string text = engine.metrics_text();
+  EXPECT_NE(text.find("\n# TYPE vllm:generation_tokens_total counter\n"), std::string::npos);
+  EXPECT_NE(text.find("\nvllm:generation_tokens_total{model_name=\"llama"), std::string::npos)
+      << text;
+  EXPECT_EQ(text.find('\0'), std::string::npos);
+  EXPECT_EQ(text.back(), '\n');
+}
+
 TEST(KvinferHpp, ATimeoutEndsARequestAsCancelled) {
   auto engine = kvinfer::Engine::open(kModelPath, small_engine());
   auto session = engine.session();

@@ -440,6 +440,14 @@ KVI_API kvi_status KVI_CALL kvi_engine_set_budget(kvi_engine* engine, uint64_t k
  * Errors: CLOSED. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_trim(kvi_engine* engine, uint64_t num_bytes,
                                             uint64_t* given_back, kvi_error** error);
+/* Counters, gauges and histograms since the engine was created, as Prometheus text (format 0.0.4), to be served as
+ * "text/plain; version=0.0.4". Where a number means what one of vLLM's means it has vLLM's name ("vllm:..."), so that
+ * dashboards made for vLLM work; the others begin with "kvinfer:". Each sample has the label model_name
+ * (KVI_MODEL_NAME); who serves several engines adds a label of his own. The numbers go on between asking for the size
+ * and for the text: leave room, or ask again. Errors: BUFFER_TOO_SMALL. Any thread, never waits: takes no lock. */
+KVI_API kvi_status KVI_CALL kvi_engine_metrics_text(kvi_engine* engine, char* buffer,
+                                                    size_t capacity, size_t* needed,
+                                                    kvi_error** error);
 /* Waits until requests of this engine have output to read or have finished, and names them: one waiter serves
  * thousands. A request is named again when there is news after its last read, or output left by it.
  *  requests, capacity  out: borrowed handles of unfinished or unread requests that the caller holds (kvi_request_user)

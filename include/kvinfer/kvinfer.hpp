@@ -175,6 +175,7 @@ Result<Buffer> fill(const Call& call) {
     buffer.resize(needed);
     result = check(
         [&](kvi_error** error) { return call(buffer.data(), buffer.size(), &needed, error); });
+    if (result) buffer.resize(needed);  // of numbers that change it may now be less
   }
   if (!result) return result.error();
   return buffer;
@@ -892,6 +893,16 @@ class Engine {
       return kvi_engine_get_stats(raw(), &out, error);
     });
   }
+  // Prometheus text, format 0.0.4.
+  Result<std::string> try_metrics_text() const {
+    for (;;) {  // it may have grown since its size was told
+      auto text = detail::fill<std::string>(
+          [&](char* buffer, size_t capacity, size_t* needed, kvi_error** error) {
+            return kvi_engine_metrics_text(raw(), buffer, capacity, needed, error);
+          });
+      if (text || text.error().status() != Status::BUFFER_TOO_SMALL) return text;
+    }
+  }
   Result<Scores> try_score(const std::vector<int32_t>& tokens, size_t first = 1) const {
     const size_t count = first < tokens.size() ? tokens.size() - first : 0;
     Scores scores{std::vector<float>(count), std::vector<int32_t>(count)};
@@ -930,6 +941,7 @@ class Engine {
   Model model() const { return try_model().value(); }
   Session session(const SessionOptions& options = {}) const { return try_session(options).value(); }
   kvi_stats stats() const { return try_stats().value(); }
+  std::string metrics_text() const { return try_metrics_text().value(); }
   Scores score(const std::vector<int32_t>& tokens, size_t first = 1) const {
     return try_score(tokens, first).value();
   }

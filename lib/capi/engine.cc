@@ -199,6 +199,14 @@ kvi_status kvi_engine_trim(kvi_engine* engine, uint64_t num_bytes, uint64_t* giv
   });
 }
 
+kvi_status kvi_engine_metrics_text(kvi_engine* engine, char* buffer, size_t capacity,
+                                   size_t* needed, kvi_error** error) {
+  return guarded(error, [&] {
+    require(engine, "engine");
+    write_text(engine->engine->metrics_text(), buffer, capacity, needed);
+  });
+}
+
 kvi_status kvi_engine_wait(kvi_engine* engine, kvi_request** requests, size_t capacity,
                            size_t* count, uint32_t timeout_ms, kvi_error** error) {
   return guarded(error, [&] {

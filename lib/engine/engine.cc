@@ -5,6 +5,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "engine/engine_core.h"
+#include "engine/metrics_text.h"
 #include "engine/scoring.h"
 #include "engine/validate.h"
 
@@ -47,6 +48,10 @@ bool Engine::close(std::optional<std::chrono::milliseconds> timeout) {
 const std::shared_ptr<const LoadedModel>& Engine::model() const { return core_->shared_model(); }
 
 EngineStats Engine::stats() const { return core_->stats(); }
+
+std::string Engine::metrics_text() const {
+  return kvi::metrics_text(core_->metrics()->snapshot(), model()->name());
+}
 
 std::shared_ptr<Session> Engine::create_session(const SessionOptions& options) {
   return Session::create(core_, options);

@@ -38,6 +38,7 @@ class Engine {
   const std::shared_ptr<const LoadedModel>& model() const;
   EngineStats stats() const;
   std::shared_ptr<Session> create_session(const SessionOptions& options = {});
+  std::string metrics_text() const;
   // User handles of requests with news; see RequestNews.
   std::vector<void*> wait(size_t max_count, std::optional<std::chrono::milliseconds> timeout);
   void name_again(const std::shared_ptr<Request>& request);  // to a waiter: output is left to read

@@ -50,6 +50,9 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
       work_.notify_all();
     });
   }
+  metrics_ = std::make_shared<Metrics>(cache_->groups().size());
+  metrics_->set_budget(TierId::device, cache_->budget_bytes());
+  show_gauges();
 }
 
 EngineCore::~EngineCore() {
@@ -85,6 +88,7 @@ std::shared_ptr<SequenceState> EngineCore::create_sequence(const SessionOptions&
   sequence->pages.is_indexed = options.caches && options_.prefix_caching;
   sequences_.push_back(sequence.get());
   ++stats_.num_sessions;
+  show_gauges();
   return sequence;
 }
 
@@ -106,6 +110,7 @@ void EngineCore::change_pages(SequenceState& sequence, uint32_t num_tokens) {
   sequence.tokens.resize(std::min<size_t>(sequence.tokens.size(), num_tokens));
   sequence.num_tokens.store(static_cast<uint32_t>(sequence.tokens.size()));
   cache_->truncate(sequence.pages, static_cast<int>(sequence.tokens.size()));
+  show_gauges();
 }
 
 void EngineCore::abandon(SequenceState& sequence) {
@@ -119,6 +124,7 @@ void EngineCore::abandon(SequenceState& sequence) {
     cache_->park(sequence.pages);
     work_.notify_all();
   }
+  show_gauges();
 }
 
 void EngineCore::suspend(SequenceState& sequence, TierId tier) {
@@ -207,10 +213,14 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
   scheduled.owner = job.get();
   // The last token's logits are wanted: where it was computed before, it is computed again.
   cache_->truncate(sequence.pages, job->next_logit_position());
-  if (bytes_alone(scheduled) > cache_->budget_bytes()) throw never_fits_error(scheduled);
+  if (bytes_alone(scheduled) > cache_->budget_bytes()) {
+    metrics_->request_refused(Refusal::never_fits);
+    throw never_fits_error(scheduled);
+  }
   jobs_.push_back(job);
   if (!scheduler_->enqueue(scheduled)) {
     jobs_.pop_back();
+    metrics_->request_refused(Refusal::queue_full);
     throw Error(Status::EXHAUSTED,
                 concat("the engine's queue is full (max_queued is ", options_.max_queued, ")"))
         .amounts(uint64_t{options_.max_queued} + 1, options_.max_queued)
@@ -218,6 +228,7 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
   }
   sequence.request = std::move(request);
   sequence.owner.store(SequenceOwner::request);
+  show_gauges();
   work_.notify_all();
 }
 
@@ -384,6 +395,7 @@ void EngineCore::compute() {
 
 void EngineCore::commit(const Step& step) {
   ++stats_.num_steps;
+  metrics_->step_done(static_cast<uint64_t>(batch_.forward.num_rows()));
   for (const StepItem& item : step.items) {
     Job& job = job_of(*item.sequence);
     const int first = item.sequence->pages->num_tokens;
@@ -395,6 +407,7 @@ void EngineCore::commit(const Step& step) {
     stats_.generated_tokens += item.sequence->num_known > std::max(computed, job.prompt_len());
     if (job.finish() != Finish::none) end_job(job, job.finish(), job.failure());
   }
+  show_gauges();
 #ifdef KVINFER_CHECK_INVARIANTS
   cache_->check_invariants();
 #endif
@@ -422,7 +435,53 @@ void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) {
     ++stats_.requests_failed;
     failures_.push_back(error->message());
   }
+  show_gauges();
   job.on_end(finish, std::move(error));
+}
+
+void EngineCore::show_gauges() {
+  metrics_->set_queue(static_cast<uint64_t>(scheduler_->num_running()),
+                      static_cast<uint64_t>(scheduler_->num_waiting()));
+  metrics_->set_sessions(stats_.num_sessions);
+  const PrefixCache& prefixes = cache_->prefixes();
+  const DevicePages& pages = prefixes.pages();
+  metrics_->set_budget(TierId::device, pages.budget_bytes());
+  for (int g = 0; g < pages.num_groups(); ++g) {
+    const PagePool& pool = pages.pool(g);
+    const auto bytes_in = [&](PageClass page_class) {
+      return static_cast<uint64_t>(pool.num_in_class(page_class)) * pages.range(g).page_bytes();
+    };
+    PageUse use;
+    use.mapped_bytes = pages.range(g).mapped_bytes();
+    use.allocated_bytes = bytes_in(PageClass::private_) + bytes_in(PageClass::pinned);
+    use.cached_bytes = bytes_in(PageClass::cached);
+    use.deferred_bytes = bytes_in(PageClass::deferred);
+    metrics_->set_pages(TierId::device, static_cast<size_t>(g), use);
+  }
+  // Counters of the core, told by what they grew.
+  const CacheStats& now = prefixes.stats();
+  const CacheStats before = std::exchange(shown_cache_, now);
+  for (TierId tier : {TierId::device, TierId::host, TierId::disk}) {
+    const int t = static_cast<int>(tier);
+    if (tier != TierId::device) {
+      const LowerTier* lower = prefixes.tier(tier);
+      if (lower == nullptr) continue;
+      metrics_->set_budget(tier, lower->budget_bytes());
+      metrics_->swapped(tier, SwapDirection::out, now.stored_bytes[t] - before.stored_bytes[t]);
+      metrics_->swapped(tier, SwapDirection::in, now.loaded_bytes[t] - before.loaded_bytes[t]);
+    }
+    metrics_->prefix_hit(tier, now.hit_tokens[t] - before.hit_tokens[t]);
+    metrics_->evicted(tier, now.evicted_pages[t] - before.evicted_pages[t]);
+  }
+  const SchedulerStats& scheduling = scheduler_->stats();
+  for (; shown_scheduling_.preemptions_swapped < scheduling.preemptions_swapped;
+       ++shown_scheduling_.preemptions_swapped) {
+    metrics_->preempted(Preemption::swap);
+  }
+  for (; shown_scheduling_.preemptions_recomputed < scheduling.preemptions_recomputed;
+       ++shown_scheduling_.preemptions_recomputed) {
+    metrics_->preempted(Preemption::recompute);
+  }
 }
 
 // Not under the mutex: the caller's function may release handles.

@@ -23,6 +23,7 @@
 #include "cache/prefix_probe.h"
 #include "engine/job.h"
 #include "engine/loaded_model.h"
+#include "engine/metrics.h"
 #include "engine/options.h"
 #include "engine/pinned_prefix.h"
 #include "engine/request_news.h"
@@ -48,6 +49,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   const LoadedModel& model() const { return *model_; }
   const std::shared_ptr<const LoadedModel>& shared_model() const { return model_; }
   const std::shared_ptr<RequestNews>& news() const { return news_; }
+  const std::shared_ptr<Metrics>& metrics() const { return metrics_; }
   uint32_t max_model_len() const { return max_model_len_; }
   EngineStats stats() const;
   void check_open() const;  // throws CLOSED after stop()
@@ -125,6 +127,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   int whole_pages(size_t num_tokens) const;  // the tokens of them
   void suspend_pages(SequencePages& pages, std::span<const TokenId> tokens, TierId tier);
   void wait_for_work(std::unique_lock<std::mutex>& lock, int64_t until_us);
+  void show_gauges();  // to metrics_: requires the mutex
   void change_pages(SequenceState& sequence, uint32_t num_tokens);
   Job& job_of(const SchedSequence& sequence);
   uint64_t bytes_alone(const SchedSequence& scheduled) const;  // of its pages, at their peak
@@ -136,6 +139,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   const uint32_t max_model_len_;
   const std::shared_ptr<RequestNews> news_ = std::make_shared<RequestNews>();
   const std::shared_ptr<Clock> clock_ = steady_clock();
+  std::shared_ptr<Metrics> metrics_;  // set once, by the constructor
   Log log_;
 
   mutable std::mutex mutex_;
@@ -153,6 +157,8 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   std::vector<std::shared_ptr<Job>> jobs_;  // waiting and running
   std::vector<SequenceState*> sequences_;   // of all sessions
   uint64_t num_requests_ = 0;
+  CacheStats shown_cache_;           // as metrics_ has them
+  SchedulerStats shown_scheduling_;  // likewise
   std::vector<PinnedPrefix*> pins_;         // that are held
   std::vector<SequencePages> prefetching_;
   SchedulerRates rates_;

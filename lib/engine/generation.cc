@@ -8,10 +8,12 @@ namespace kvi {
 
 Generation::Generation(const std::shared_ptr<SequenceState>& sequence,
                        std::shared_ptr<Request> request, std::shared_ptr<RequestNews> news,
-                       const Tokenizer& tokenizer, uint32_t max_model_len)
+                       std::shared_ptr<Metrics> metrics, const Tokenizer& tokenizer,
+                       uint32_t max_model_len)
     : Job(sequence),
       request_(std::move(request)),
       news_(std::move(news)),
+      metrics_(std::move(metrics)),
       tokenizer_(tokenizer),
       max_model_len_(max_model_len),
       sampler_(request_->options().sampling, sequence->tokens),
@@ -38,7 +40,9 @@ void Generation::consume(int, std::span<float> logits) {
   append_token(token);
   sampler_.add_generated(token);
   ++num_generated_;
-  request_->add_token(token, own_logits_.empty() ? NAN : own_logits_[token] - norm, std::move(top));
+  const double seconds = request_->add_token(
+      token, own_logits_.empty() ? NAN : own_logits_[token] - norm, std::move(top));
+  metrics_->token_generated(seconds, num_generated_ == 1);
   // Ids past the vocabulary (rows that only pad the embedding) have no text.
   if (token < tokenizer_.vocab_size()) request_->add_text(stops_.push(decoder_.push(token)));
   news_->post(request_);
@@ -64,6 +68,7 @@ Error Generation::no_token_error(std::span<const float> logits) const {
 
 void Generation::on_start(const CachedTokens& cached) {
   request_->started(static_cast<uint32_t>(prompt_len()), cached);
+  metrics_->request_started(request_->usage());
 }
 
 std::optional<Finish> Generation::interrupted() const {
@@ -77,6 +82,10 @@ void Generation::on_end(Finish finish, std::optional<Error> error) {
   if (stops_.stopped() && finish != Finish::error && finish != Finish::cancelled)
     finish = Finish::stop;
   request_->add_text(stops_.finish());
+  // Before anybody is told, so that whoever awaited the end finds it counted.
+  Usage usage = request_->usage();
+  usage.finish = finish;
+  metrics_->request_ended(usage);
   request_->finish(finish, std::move(error));
   news_->post(request_);
 }

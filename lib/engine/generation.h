@@ -6,6 +6,7 @@
 #include <memory>
 
 #include "engine/job.h"
+#include "engine/metrics.h"
 #include "engine/request.h"
 #include "engine/request_news.h"
 #include "engine/sampler.h"
@@ -17,7 +18,8 @@ namespace kvi {
 class Generation final : public Job {
  public:
   Generation(const std::shared_ptr<SequenceState>& sequence, std::shared_ptr<Request> request,
-             std::shared_ptr<RequestNews> news, const Tokenizer& tokenizer, uint32_t max_model_len);
+             std::shared_ptr<RequestNews> news, std::shared_ptr<Metrics> metrics,
+             const Tokenizer& tokenizer, uint32_t max_model_len);
 
   int next_logit_position() const override {
     return static_cast<int>(sequence().tokens.size()) - 1;
@@ -33,6 +35,7 @@ class Generation final : public Job {
 
   const std::shared_ptr<Request> request_;
   const std::shared_ptr<RequestNews> news_;
+  const std::shared_ptr<Metrics> metrics_;
   const Tokenizer& tokenizer_;
   const uint32_t max_model_len_;
   uint32_t num_generated_ = 0;

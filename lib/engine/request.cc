@@ -120,14 +120,16 @@ void Request::set_num_preemptions(uint32_t num_preemptions) {
   usage_.num_preemptions = num_preemptions;
 }
 
-void Request::add_token(TokenId token, float logprob, std::vector<TokenLogprob> top) {
+double Request::add_token(TokenId token, float logprob, std::vector<TokenLogprob> top) {
   std::lock_guard lock(mutex_);
+  const Clock::time_point before = last_token_.value_or(created_);
   last_token_ = Clock::now();
   if (!first_token_) first_token_ = last_token_;
   tokens_.push_back(token);
   logprobs_.push_back(logprob);
   if (options_.top_logprobs > 0) top_.push_back(std::move(top));
   ++usage_.generated_tokens;
+  return std::chrono::duration<double>(*last_token_ - before).count();
 }
 
 void Request::add_text(const std::string& text) {

@@ -49,7 +49,8 @@ class Request {
   bool past_deadline() const;
   void started(uint32_t prompt_tokens, const CachedTokens& cached);
   void set_num_preemptions(uint32_t num_preemptions);
-  void add_token(TokenId token, float logprob, std::vector<TokenLogprob> top);
+  // Returns the seconds since the token before, or since the request was made.
+  double add_token(TokenId token, float logprob, std::vector<TokenLogprob> top);
   void add_text(const std::string& text);
   void finish(Finish finish, std::optional<Error> error = std::nullopt);
 

@@ -163,7 +163,7 @@ std::shared_ptr<Request> Session::generate(GenerateOptions options, void* user_h
   }
   auto request = std::make_shared<Request>(std::move(options));
   request->set_user_handle(user_handle);
-  core_->submit(std::make_shared<Generation>(sequence_, request, core_->news(),
+  core_->submit(std::make_shared<Generation>(sequence_, request, core_->news(), core_->metrics(),
                                              core_->model().tokenizer(), core_->max_model_len()),
                 request);
   use.hand_over();
