@@ -98,11 +98,40 @@ TEST(KvDemandTest, SequencesHoldThePagesThatTheirTokensLieIn) {
     ASSERT_GE(peak, prefilling) << "seed " << seed << ", case " << i;
     ASSERT_LE(peak, prefilling + spare) << "seed " << seed << ", case " << i;
 
-    const uint64_t count = 1 + random() % 20;
+    const uint64_t count = 2 + random() % 20;
     const uint64_t sum = count * planned + demand.prefill_bytes(len);
     ASSERT_GE(demand.bytes_for(count, len), sum);
     ASSERT_LE(demand.bytes_for(count, len),
               sum + (demand.groups.size() + 1) * (demand.granule_bytes - 1));
+  }
+}
+
+TEST(KvDemandTest, OneThatIsAloneTakesWhatItsChunksTake) {
+  const uint64_t seed = test_seed();
+  std::mt19937_64 random(seed);
+  for (int i = 0; i < 1000; ++i) {
+    KvDemand demand = random_demand(random);
+    demand.granule_bytes = 1;
+    demand.chunk = 1 + random() % 40;
+    const uint64_t len = 1 + random() % 3000;
+    // Every chunk from the start, then what a sequence at rest holds.
+    uint64_t expected = demand.bytes_per_sequence(len);
+    for (uint64_t first = 0; first < len; first += demand.chunk) {
+      uint64_t bytes = demand.state_bytes;
+      for (const PlannedGroup& group : demand.groups) {
+        uint64_t num_pages = 0;
+        for (uint64_t page = 0; page * demand.page_len < std::min(len, first + demand.chunk);
+             ++page) {
+          const uint64_t page_end = (page + 1) * demand.page_len;
+          num_pages += group.window == 0 || page_end + group.window > first;
+        }
+        bytes += num_pages * group.page_bytes;
+      }
+      expected = std::max(expected, bytes);
+    }
+    ASSERT_EQ(demand.bytes_for(1, len), expected) << "seed " << seed << ", case " << i;
+    ASSERT_LE(demand.bytes_for(1, len), demand.bytes_for(1, len + 1));
+    ASSERT_LE(demand.bytes_for(1, len), demand.bytes_for(2, len));
   }
 }
 
@@ -480,8 +509,10 @@ INSTANTIATE_TEST_SUITE_P(
                     EngineCase{"llama-q4_1.gguf", 16, 120, 20, 16, 64},
                     EngineCase{"llama-q4_1.gguf", 7, 70, 90, 64, 33},
                     EngineCase{"qwen3-f16.gguf", 5, 200, 30, 32, 512},
-                    // Windows: the plan is for prompts of the whole length, cut anywhere; what
-                    // one of them holds more than these do counts little among many.
+                    EngineCase{"gemma3-q8_0.gguf", 1, 209, 2, 16, 48},
+                    EngineCase{"gemma3-q8_0.gguf", 1, 150, 2, 32, 512},
+                    // Several with windows: the plan is for prompts of the whole length, cut
+                    // anywhere; what one of them holds more than these counts little among many.
                     EngineCase{"gemma3-q8_0.gguf", 150, 128, 2, 16, 64},
                     EngineCase{"gemma3-q8_0.gguf", 200, 240, 2, 16, 128},
                     EngineCase{"gemma3-q4_k_m.gguf", 150, 254, 4, 32, 256}));

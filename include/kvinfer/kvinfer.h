@@ -493,8 +493,7 @@ typedef struct kvi_plan_options {
   uint64_t device_memory_bytes;  /* KVI_AUTO_BYTES: this machine's memory; at most 2^60 */
   uint64_t kv_budget_bytes;      /* KVI_AUTO_BYTES: what the share leaves for KV; else just this */
   uint32_t max_model_len;        /* KVI_AUTO: the model's context */
-  uint32_t
-      sequence_len; /* KVI_AUTO: max_model_len, as for all above it; tokens that each sequence has */
+  uint32_t sequence_len; /* KVI_AUTO, and above max_model_len: that; tokens of each sequence */
   uint32_t max_num_batched_tokens; /* 512: of one step (max_batch_tokens of an engine) */
   uint32_t block_size;             /* 16: tokens of a page (page_len of an engine) */
   /* NULL, as "auto": "f16", "bf16"; "fp8" and "int8" with an f16 scale a token and head, "int4" with one a 32 values.
@@ -532,10 +531,10 @@ KVI_API kvi_status KVI_CALL kvi_plan_options_preset(kvi_plan_options* options, i
 typedef enum kvi_lower_values {
   KVI_LOWER_NOTHING = 0,      /* it fits */
   KVI_LOWER_MAX_NUM_SEQS = 1, /* lower_to: sequences */
-  KVI_LOWER_MAX_MODEL_LEN =
-      2, /* tokens that one sequence may have; 0: the KV budget holds no page */
-  KVI_LOWER_MAX_NUM_BATCHED_TOKENS =
-      3,                /* tokens of a step, so that scratch leaves room for pages */
+  /* tokens that one sequence may have; 0: the KV budget holds no page */
+  KVI_LOWER_MAX_MODEL_LEN = 2,
+  /* tokens of a step, so that scratch leaves room for pages */
+  KVI_LOWER_MAX_NUM_BATCHED_TOKENS = 3,
   KVI_LOWER_WEIGHTS = 4 /* bytes: fewer bits a weight, or a smaller model */
 } kvi_lower_values;
 
@@ -543,35 +542,35 @@ typedef enum kvi_lower_values {
 typedef struct kvi_plan {
   uint32_t struct_size;
   uint32_t page_len;
-  uint64_t weights_bytes;         /* in memory, repacked; of a shape: an estimate */
-  uint64_t kv_bytes_per_token;    /* of all layers, while none has reached its window */
-  uint64_t kv_bytes;              /* pages for max_num_seqs sequences of sequence_len tokens */
+  uint64_t weights_bytes;      /* in memory, repacked; of a shape: an estimate */
+  uint64_t kv_bytes_per_token; /* of all layers, while none has reached its window */
+  /* pages for max_num_seqs sequences of sequence_len tokens; one alone is taken to be a prompt of that length */
+  uint64_t kv_bytes;
   uint64_t kv_bytes_per_sequence; /* each of these; windows hold the pages that they lie in */
   uint64_t scratch_bytes;         /* of the executor, for max_num_batched_tokens, and logits */
   uint64_t load_peak_bytes;       /* the most that loading holds; of a shape: as weights_bytes */
   uint64_t kv_bytes_per_page;     /* page_len tokens in all layers */
-  uint64_t
-      kv_prefill_bytes; /* in kv_bytes, once: what windows hold besides while a chunk is prefilled */
+  /* what windows hold besides, at most, while a chunk is prefilled; kv_bytes has it once, whatever max_num_seqs is */
+  uint64_t kv_prefill_bytes;
   uint32_t max_model_len; /* as resolved */
   uint32_t sequence_len;
-  uint64_t kv_budget_bytes; /* for an engine's options: what is left for KV, or what was given */
+  uint64_t kv_budget_bytes; /* what is left for KV, or was given: for an engine's options */
   uint64_t needed_bytes; /* weights, scratch and kv_bytes; of a given kv_budget_bytes: kv_bytes */
   uint64_t available_bytes; /* the share of the device; or the given kv_budget_bytes */
   uint64_t missing_bytes;   /* 0: it fits */
-  uint64_t
-      max_sequences;   /* of sequence_len tokens that the budget holds, whatever max_num_seqs is */
-  uint64_t max_len;    /* tokens of each of max_num_seqs sequences that it holds, at most 2^24 */
-  uint64_t max_tokens; /* that it holds in sequences of sequence_len tokens */
-  uint64_t swap_bytes; /* for paused_sequences sequences of sequence_len tokens */
-  uint64_t swap_sequences; /* that swap_space_bytes hold */
-  uint64_t
-      prefix_saved_bytes; /* prefix_len * (prefix_users - 1) tokens, in windows no more than they hold */
-  /* The least length at which one sequence's K and V take more than the weights; 0: none does. */
+  uint64_t max_sequences;   /* of sequence_len tokens in the budget, whatever max_num_seqs is */
+  uint64_t max_len;         /* tokens of each of max_num_seqs sequences, at most 2^24 */
+  uint64_t max_tokens;      /* in the budget, in sequences of sequence_len tokens */
+  uint64_t swap_bytes;      /* for paused_sequences sequences of sequence_len tokens */
+  uint64_t swap_sequences;  /* that swap_space_bytes hold */
+  /* prefix_len * (prefix_users - 1) tokens, in windows no more than they hold */
+  uint64_t prefix_saved_bytes;
+  /* the least length at which one sequence's K and V take more than the weights; 0: none does */
   uint64_t kv_exceeds_weights_len;
   uint64_t lower_to;            /* the value that would fit, see kvi_lower_values */
   int32_t lower_first;          /* KVI_LOWER_* */
   uint32_t kv_cache_dtype_runs; /* 1: this build has the KV type; 0: it is planned only */
-  char advice[256]; /* in words: whether it fits, what is left or missing, what to lower first */
+  char advice[256];             /* whether it fits, what is left or missing, what to lower first */
 } kvi_plan;
 KVI_API kvi_status KVI_CALL kvi_plan_init(kvi_plan* plan, size_t struct_size);
 

@@ -78,6 +78,7 @@ uint64_t KvDemand::prefill_bytes(uint64_t len) const {
 
 uint64_t KvDemand::bytes_for(uint64_t num_sequences, uint64_t len) const {
   if (num_sequences == 0) return 0;
+  if (num_sequences == 1) return alone_bytes(len);
   uint64_t bytes = round_up(saturating_multiply(num_sequences, state_bytes), granule_bytes);
   for (const PlannedGroup& group : groups) {
     const uint64_t pages = saturating_add(
@@ -86,6 +87,29 @@ uint64_t KvDemand::bytes_for(uint64_t num_sequences, uint64_t len) const {
                            round_up(saturating_multiply(pages, group.page_bytes), granule_bytes));
   }
   return bytes;
+}
+
+// At the end of each chunk but the last, windows lie alike in their pages again after page_len chunks at
+// most, while the other groups grow: the last so many hold the peak.
+uint64_t KvDemand::alone_bytes(uint64_t len) const {
+  const auto sum = [&](const auto& num_pages) {
+    uint64_t bytes = round_up(state_bytes, granule_bytes);
+    for (const PlannedGroup& group : groups) {
+      bytes = saturating_add(
+          bytes, round_up(saturating_multiply(num_pages(group), group.page_bytes), granule_bytes));
+    }
+    return bytes;
+  };
+  uint64_t most = sum([&](const PlannedGroup& group) { return resting_pages(group, len); });
+  const uint64_t num_chunks = (len + chunk - 1) / chunk;
+  for (uint64_t c = num_chunks - std::min(num_chunks, page_len + 1); c < num_chunks; ++c) {
+    const uint64_t first = c * chunk, end = std::min(len, first + chunk);
+    most = std::max(most, sum([&](const PlannedGroup& group) {
+                      const bool slides = group.window != 0 && first > group.window;
+                      return pages_for(end) - (slides ? (first - group.window) / page_len : 0);
+                    }));
+  }
+  return most;
 }
 
 uint64_t KvDemand::max_sequences(uint64_t budget_bytes, uint64_t len) const {

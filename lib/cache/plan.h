@@ -34,10 +34,11 @@ struct KvDemand {
   // What each further sequence takes that has len tokens and decodes or waits, in whole pages: a
   // window group holds the pages that the window's tokens lie in, one more where it begins inside one.
   uint64_t bytes_per_sequence(uint64_t len) const;
-  // What window groups hold besides while a prompt is prefilled: the chunk. Once, not for each
-  // sequence, since all that prefill in one step share its tokens.
+  // The most that window groups hold besides while a prompt is prefilled, wherever its chunks are cut.
+  // Once, not for each sequence, since all that prefill in one step share its tokens.
   uint64_t prefill_bytes(uint64_t len) const;
-  // num_sequences of len tokens at once, in whole granules.
+  // num_sequences of len tokens at once, in whole granules. One that is alone is taken to be a prompt
+  // computed from its start: what CacheManager::peak_bytes_alone says, by which an engine refuses.
   uint64_t bytes_for(uint64_t num_sequences, uint64_t len) const;
 
   // The most for which bytes_for stays within budget_bytes. Require: a sequence takes some bytes.
@@ -54,6 +55,7 @@ struct KvDemand {
   uint64_t pages_for(uint64_t num_tokens) const { return (num_tokens + page_len - 1) / page_len; }
   uint64_t resting_pages(const PlannedGroup& group, uint64_t len) const;
   uint64_t prefill_pages(const PlannedGroup& group, uint64_t len) const;
+  uint64_t alone_bytes(uint64_t len) const;
   uint64_t token_bytes(uint64_t len) const;  // of one sequence, windows counted
 };
 
