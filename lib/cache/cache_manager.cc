@@ -210,6 +210,7 @@ bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& matc
   };
   // Hits are held before anything is allocated, so that nothing of them is evicted for it.
   std::vector<Found> found;
+  for (const NodeId node : match.path) prefixes_.hit(node);
   for (int g = 0; g < num_groups(); ++g) {
     const int first_needed = prefixes_.first_needed_page(g, match.num_pages * page_len_);
     for (int page = std::max(match.first, first_needed); page < match.num_pages; ++page) {
@@ -244,7 +245,6 @@ bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& matc
     }
     stats.hit_tokens[tier] += page_len_;
     if (tier > 0) sequence.loaded_tokens[tier - 1] += page_len_;
-    prefixes_.hit(node);
   }
   if (match.num_pages > sequence.num_indexed) {
     drop_pages_from(sequence, match.first);

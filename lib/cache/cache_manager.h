@@ -83,8 +83,6 @@ class CacheManager {
   uint64_t peak_bytes() const { return peak_bytes_; }
   uint64_t mapped_bytes() const { return prefixes_.pages().mapped_bytes(); }
   uint64_t held_bytes(const SequencePages& sequence) const;
-  int num_held_pages(int group) const { return memory_[group].pool.num_held(); }
-  int num_resident_pages(int group) const { return memory_[group].range.num_resident(); }
 
   void check_invariants() const { prefixes_.check_invariants(); }
 

@@ -43,11 +43,6 @@ DevicePages::DevicePages(const std::vector<LayerGroup>& groups,
 
 DevicePages::~DevicePages() { shared_budget_->give_back(mapped_bytes_); }
 
-bool DevicePages::can_lease(uint64_t num_bytes) const {
-  return mapped_bytes_ + num_bytes <= budget_bytes_ &&
-         shared_budget_->leased() + num_bytes <= shared_budget_->limit();
-}
-
 bool DevicePages::lease(uint64_t num_bytes) {
   return mapped_bytes_ + num_bytes <= budget_bytes_ && shared_budget_->lease(num_bytes);
 }

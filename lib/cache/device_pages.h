@@ -36,9 +36,9 @@ class DevicePages {
   // A free page, RESERVED for the caller, or kNoPage: the budget or the system has no memory for it.
   // to_zero: set where it held another scope's tokens.
   PageId allocate(int group, int scope, bool& to_zero);
-  // The same without taking anything from another group.
-  bool has_free(int group) const { return memory_[group].range.num_free_mapped() > 0; }
-  bool can_lease(uint64_t num_bytes) const;
+  // Asks the other members of a shared budget to give back what they only cache.
+  void call_for_memory() const { shared_budget_->call_for_memory(member_); }
+  void set_member(int member) { member_ = member; }  // of the shared budget
 
   void retain(int group, PageId page);
   void release(int group, PageId page);
@@ -84,6 +84,7 @@ class DevicePages {
   void change(int group, PageId page, const Change& change);
 
   std::shared_ptr<MemoryBudget> shared_budget_;
+  int member_ = -1;
   uint64_t budget_bytes_;
   const uint64_t range_bytes_;
   const uint64_t granule_bytes_;

@@ -1,5 +1,7 @@
 #include "cache/lower_tier.h"
 
+#include <algorithm>
+
 #include "base/error.h"
 
 namespace kvi {
@@ -13,7 +15,11 @@ LowerTier::LowerTier(TierId id, std::shared_ptr<TierStore> store, uint64_t budge
       tree_(tree),
       events_(std::move(events)) {
   for (size_t g = 0; g < page_bytes.size(); ++g) {
-    groups_.push_back({page_bytes[g], store_->num_slots(static_cast<int>(g)), {}, {}, Evictor(policy)});
+    // What a slot really takes of the budget, with what the store keeps beside the page.
+    const int num_slots = store_->num_slots(static_cast<int>(g));
+    const uint64_t slot_bytes = num_slots == 0 ? page_bytes[g]
+                                               : std::max(page_bytes[g], budget_bytes / static_cast<uint64_t>(num_slots));
+    groups_.push_back({slot_bytes, num_slots, {}, {}, Evictor(policy)});
   }
 }
 
@@ -30,7 +36,7 @@ SlotId LowerTier::begin_store(NodeId node, int group, const EvictionEntry& entry
     g.slots.emplace_back();
   }
   g.slots[slot] = {.node = node, .num_flights = 1};
-  used_bytes_ += g.page_bytes;
+  used_bytes_ += g.slot_bytes;
   tree_.set_place(node, id_, group, slot);
   g.evictor.insert(node, entry, band, tree_.scope(node));
   return slot;
@@ -44,7 +50,7 @@ void LowerTier::adopt(NodeId node, int group, SlotId slot, const EvictionEntry& 
   }
   g.freed.erase(slot);
   g.slots[slot] = {.node = node, .written = true};
-  used_bytes_ += g.page_bytes;
+  used_bytes_ += g.slot_bytes;
   tree_.set_place(node, id_, group, slot);
   g.evictor.insert(node, entry, Band::normal, tree_.scope(node));
   g.evictor.set_idle(node);
@@ -52,7 +58,7 @@ void LowerTier::adopt(NodeId node, int group, SlotId slot, const EvictionEntry& 
 
 bool LowerTier::make_room(int group) {
   Group& g = groups_[group];
-  while (used_bytes_ + g.page_bytes > budget_bytes_ ||
+  while (used_bytes_ + g.slot_bytes > budget_bytes_ ||
          (g.freed.empty() && static_cast<int>(g.slots.size()) >= g.num_slots)) {
     bool evicted = evict_one(group);
     for (int other = 0; !evicted && other < static_cast<int>(groups_.size()); ++other) {
@@ -85,7 +91,7 @@ void LowerTier::drop(NodeId node, int group) {
   g.evictor.erase(node);
   tree_.set_place(node, id_, group, PrefixTree::kNowhere);
   Slot& s = g.slots[slot];
-  if (s.num_pins > 0) pinned_bytes_ -= g.page_bytes;
+  if (s.num_pins > 0) pinned_bytes_ -= g.slot_bytes;
   s.node = kNoNode;
   s.num_pins = 0;
   if (s.num_flights == 0) free_slot(group, slot);
@@ -95,7 +101,7 @@ void LowerTier::drop(NodeId node, int group) {
 void LowerTier::free_slot(int group, SlotId slot) {
   groups_[group].slots[slot] = {};
   groups_[group].freed.insert(slot);
-  used_bytes_ -= groups_[group].page_bytes;
+  used_bytes_ -= groups_[group].slot_bytes;
   events_.freed(group, slot);
 }
 
@@ -121,14 +127,14 @@ void LowerTier::end_load(int group, SlotId slot, bool ok) { end_store(group, slo
 
 void LowerTier::pin(NodeId node, int group) {
   const SlotId slot = tree_.place(node, id_, group);
-  if (groups_[group].slots[slot].num_pins++ == 0) pinned_bytes_ += groups_[group].page_bytes;
+  if (groups_[group].slots[slot].num_pins++ == 0) pinned_bytes_ += groups_[group].slot_bytes;
   update_idle(group, slot);
 }
 
 void LowerTier::unpin(NodeId node, int group) {
   const SlotId slot = tree_.place(node, id_, group);
   if (slot == PrefixTree::kNowhere || groups_[group].slots[slot].num_pins == 0) return;  // it was lost
-  if (--groups_[group].slots[slot].num_pins == 0) pinned_bytes_ -= groups_[group].page_bytes;
+  if (--groups_[group].slots[slot].num_pins == 0) pinned_bytes_ -= groups_[group].slot_bytes;
   update_idle(group, slot);
 }
 
@@ -161,8 +167,8 @@ void LowerTier::check_invariants() const {
       const Slot& s = groups_[g].slots[slot];
       const bool is_free = s.node == kNoNode && s.num_flights == 0;
       KVI_CHECK(is_free == groups_[g].freed.contains(slot));
-      if (!is_free) used += groups_[g].page_bytes;
-      if (s.num_pins > 0) pinned += groups_[g].page_bytes;
+      if (!is_free) used += groups_[g].slot_bytes;
+      if (s.num_pins > 0) pinned += groups_[g].slot_bytes;
       if (s.node != kNoNode) {
         KVI_CHECK(tree_.place(s.node, id_, static_cast<int>(g)) == slot);
       }

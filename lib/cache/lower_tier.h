@@ -47,6 +47,7 @@ class LowerTier {
   bool is_readable(NodeId node, int group) const;  // there, and written
   bool is_idle(NodeId node, int group) const;      // there, not pinned, and nothing moves it
 
+  uint64_t slot_bytes(int group) const { return groups_[group].slot_bytes; }
   uint64_t budget_bytes() const { return budget_bytes_; }
   uint64_t used_bytes() const { return used_bytes_; }
   uint64_t pinned_bytes() const { return pinned_bytes_; }
@@ -62,7 +63,7 @@ class LowerTier {
     bool written = false;
   };
   struct Group {
-    uint64_t page_bytes;
+    uint64_t slot_bytes;  // that a slot takes of the budget
     int num_slots;
     std::vector<Slot> slots;  // up to the highest ever used
     IdSet freed;

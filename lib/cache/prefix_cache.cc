@@ -180,7 +180,10 @@ PageId PrefixCache::allocate(int group, int scope, std::vector<PageCopy>& copies
       }
       return page;
     }
-    if (!make_room(group)) return kNoPage;
+    if (!make_room(group)) {
+      pages_.call_for_memory();
+      return kNoPage;
+    }
   }
 }
 
@@ -670,8 +673,7 @@ void PrefixCache::adopt_stored(LowerTier& tier) {
                       parent != kNoNode && !stored.tokens.empty() &&
                       static_cast<int>(stored.tokens.size()) <= page_len_ &&
                       record.first_token == (tree_.depth(parent) + 1) * page_len_ &&
-                      tier.used_bytes() + groups_[record.group].layout.page_bytes <=
-                          tier.budget_bytes() &&
+                      tier.used_bytes() + tier.slot_bytes(record.group) <= tier.budget_bytes() &&
                       child_key(parent, scope->second, stored.tokens) == record.key;
     const NodeId node = fits ? add_node(parent, scope->second, stored.tokens) : kNoNode;
     if (!fits || tree_.place(node, tier.id(), record.group) != PrefixTree::kNowhere) {

@@ -49,6 +49,7 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
       memory_wanted_.store(true);
       work_.notify_all();
     });
+    cache_->prefixes().pages().set_member(budget_member_);
   }
   metrics_ = std::make_shared<Metrics>(cache_->groups().size());
   metrics_->set_budget(TierId::device, cache_->budget_bytes());
