@@ -164,6 +164,10 @@ void CacheManager::index_whole_pages(SequencePages& sequence, std::span<const To
       own = indexed;
     }
   }
+  keep_tail(sequence, tokens);
+}
+
+void CacheManager::keep_tail(SequencePages& sequence, std::span<const TokenId> tokens) {
   const auto tail = tokens.first(static_cast<size_t>(sequence.num_tokens))
                         .subspan(static_cast<size_t>(sequence.num_indexed) * page_len_);
   sequence.tail.assign(tail.begin(), tail.end());
@@ -196,8 +200,36 @@ void CacheManager::attach(SequencePages& sequence, std::span<const TokenId> toke
     if (match.num_tokens(page_len_) <= sequence.num_tokens) break;
     if (attach_match(sequence, match, copies)) break;
   }
+  keep_tail(sequence, tokens);
   unpin_from(sequence, 0);
 }
+
+// Keeps a node and its device pages, while room is made for others.
+class CacheManager::HeldNode {
+ public:
+  HeldNode(PrefixCache& prefixes, NodeId node) : prefixes_(prefixes), node_(node) {
+    if (node_ == kNoNode) return;
+    prefixes_.ref(node_);
+    for (int g = 0; g < static_cast<int>(prefixes_.groups().size()); ++g) {
+      pages_.push_back(prefixes_.tree().place(node_, TierId::device, g));
+      if (pages_.back() != PrefixTree::kNowhere) prefixes_.retain(g, pages_.back());
+    }
+  }
+  ~HeldNode() {
+    if (node_ == kNoNode) return;
+    for (int g = 0; g < static_cast<int>(pages_.size()); ++g) {
+      if (pages_[g] != PrefixTree::kNowhere) prefixes_.release(g, pages_[g]);
+    }
+    prefixes_.unref(node_);
+  }
+  HeldNode(const HeldNode&) = delete;
+  HeldNode& operator=(const HeldNode&) = delete;
+
+ private:
+  PrefixCache& prefixes_;
+  const NodeId node_;
+  std::vector<PageId> pages_;
+};
 
 // False: there is no room for what is to be loaded; nothing has changed.
 bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& match,
@@ -211,6 +243,7 @@ bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& matc
   // Hits are held before anything is allocated, so that nothing of them is evicted for it.
   std::vector<Found> found;
   for (const NodeId node : match.path) prefixes_.hit(node);
+  const HeldNode partial(prefixes_, match.partial.node);
   for (int g = 0; g < num_groups(); ++g) {
     const int first_needed = prefixes_.first_needed_page(g, match.num_pages * page_len_);
     for (int page = std::max(match.first, first_needed); page < match.num_pages; ++page) {
@@ -275,18 +308,15 @@ bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& matc
   return true;
 }
 
-// The start of a page, copied: the rest of it is going to differ.
+// The start of a page, copied: the rest of it is going to differ. Its node is held.
 void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Partial& partial,
                                   std::vector<PageCopy>& copies) {
   if (sequence.num_indexed * page_len_ + partial.num_tokens <= sequence.num_tokens) return;
   const size_t index = static_cast<size_t>(sequence.num_indexed);
   const size_t num_copies = copies.size();
-  prefixes_.ref(partial.node);
   std::vector<PageId> sources, own;
   for (int g = 0; g < num_groups(); ++g) {
-    const PageId source = prefixes_.tree().place(partial.node, TierId::device, g);
-    if (source != PrefixTree::kNowhere) prefixes_.retain(g, source);
-    sources.push_back(source);
+    sources.push_back(prefixes_.tree().place(partial.node, TierId::device, g));
   }
   for (int g = 0; g < num_groups(); ++g) {
     own.push_back(prefixes_.allocate(g, sequence.scope, copies));
@@ -315,10 +345,6 @@ void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Par
     prefixes_.stats().hit_tokens[0] += static_cast<uint64_t>(partial.num_tokens);
     prefixes_.hit(partial.node);
   }
-  for (int g = 0; g < num_groups(); ++g) {
-    if (sources[g] != PrefixTree::kNowhere) prefixes_.release(g, sources[g]);
-  }
-  prefixes_.unref(partial.node);
 }
 
 bool CacheManager::is_ready(SequencePages& sequence) {
@@ -487,8 +513,12 @@ void CacheManager::truncate(SequencePages& sequence, int num_tokens) {
   drop_pages_from(sequence, pages_for(num_tokens));
   sequence.num_tokens = num_tokens;
   while (sequence.num_indexed * page_len_ > num_tokens) {
+    const auto page_tokens = prefixes_.tree().tokens(sequence.node);
+    sequence.tail.assign(page_tokens.begin(), page_tokens.end());
     move_node(sequence, prefixes_.tree().parent(sequence.node), sequence.num_indexed - 1);
   }
+  const size_t num_tail = static_cast<size_t>(num_tokens - sequence.num_indexed * page_len_);
+  sequence.tail.resize(std::min(sequence.tail.size(), num_tail));
 }
 
 SequencePages CacheManager::fork(const SequencePages& sequence) {

@@ -87,6 +87,7 @@ class CacheManager {
   void check_invariants() const { prefixes_.check_invariants(); }
 
  private:
+  class HeldNode;
   int num_groups() const { return static_cast<int>(groups().size()); }
   uint64_t page_bytes(int group) const { return groups()[group].layout.page_bytes; }
   int pages_for(int num_tokens) const { return (num_tokens + page_len_ - 1) / page_len_; }
@@ -102,6 +103,7 @@ class CacheManager {
                       uint64_t granule) const;
   void plan_copy(const PageCopy& copy, std::vector<PageCopy>& copies);
   void undo_copies(std::vector<PageCopy>& copies, size_t first);
+  void keep_tail(SequencePages& sequence, std::span<const TokenId> tokens);
   void move_node(SequencePages& sequence, NodeId node, int num_indexed);
   void slide_windows(SequencePages& sequence);
   void drop_pages_from(SequencePages& sequence, int first);
