@@ -144,6 +144,14 @@ TEST_P(FileSystemTest, FoldersAreMadeOnceAndList) {
   EXPECT_EQ(files().free_bytes(path("none")).error, ENOENT);
 }
 
+TEST(OsFileSystemTest, FoldersAreSynced) {
+  const TempFolder temp;
+  const auto files = os_file_system();
+  EXPECT_EQ(files->sync_folder(temp.path()), 0);
+  EXPECT_EQ(files->sync_folder(temp.path("none")), ENOENT);
+  EXPECT_EQ(files->sync_folder(temp.write("file", "x")), ENOTDIR);
+}
+
 TEST(OsFileSystemTest, OthersCannotReadWhatItMakes) {
   const TempFolder temp;
   const auto files = os_file_system();
@@ -169,6 +177,10 @@ TEST(OsFileSystemTest, OnlyRegularFilesAreOpenedAndNothingBlocks) {
     EXPECT_EQ(files->open("/dev/null", mode).error, EINVAL);
     EXPECT_EQ(files->open(temp.path(), mode).error, EISDIR);
   }
+  const auto named = files->open(temp.path("link"), OpenMode::read_named);
+  ASSERT_TRUE(named.ok());
+  EXPECT_EQ(text_at(*named.value, 0, 1), "x");
+  EXPECT_EQ(files->open(temp.path("fifo"), OpenMode::read_named).error, EINVAL);
   EXPECT_EQ(files->info(temp.path("link")).value.kind, FileKind::other);
   EXPECT_EQ(files->open(temp.path("target") + '\0' + "x", OpenMode::read).error, EINVAL);
 }

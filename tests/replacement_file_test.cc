@@ -1,7 +1,6 @@
 #include "base/replacement_file.h"
 
 #include <gtest/gtest.h>
-#include <signal.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 
@@ -9,9 +8,12 @@
 #include <string>
 #include <vector>
 
+#include "base/error.h"
 #include "base/file.h"
-#include "base/running_checksum.h"
 #include "support/expect_error.h"
+#include "support/faulty_file_system.h"
+#include "support/memory_file_system.h"
+#include "support/seed.h"
 #include "support/temp_folder.h"
 
 namespace kvi {
@@ -72,7 +74,6 @@ TEST(ReplacementFileTest, AFullDiskIsAnErrorThatNamesPathAndBytesAndLeavesTheOld
   const std::string path = folder.write("file", "old");
   rlimit before;
   ASSERT_EQ(getrlimit(RLIMIT_FSIZE, &before), 0);
-  const auto handler = signal(SIGXFSZ, SIG_IGN);
   const rlimit small = {5000, before.rlim_max};
   ASSERT_EQ(setrlimit(RLIMIT_FSIZE, &small), 0);
   {
@@ -80,10 +81,9 @@ TEST(ReplacementFileTest, AFullDiskIsAnErrorThatNamesPathAndBytesAndLeavesTheOld
     const std::string piece(3000, 'x');
     file.write(bytes_of(piece));
     EXPECT_ERROR(file.write(bytes_of(piece)), IO,
-                 "cannot write 1000 bytes to '" + path + "' after 5000: ");
+                 "cannot write 3000 bytes to '" + path + "' after 3000: ");
   }
   setrlimit(RLIMIT_FSIZE, &before);
-  signal(SIGXFSZ, handler);
   EXPECT_EQ(File::read_all(path, 100), "old");
   EXPECT_EQ(names_in(folder), Names{"file"});
 }
@@ -108,22 +108,55 @@ TEST(ReplacementFileTest, ARenameThatFailsLeavesNothing) {
   EXPECT_EQ(names_in(folder), Names{"file"});
 }
 
-TEST(RunningChecksumTest, IsXxh3AndDoesNotDependOnHowTheInputIsCut) {
-  // The published values of XXH3_128bits of no bytes, with seeds 0 and 0x9e3779b185ebca8d.
-  EXPECT_EQ(RunningChecksum().value(),
-            (RunningChecksum::Value{0x6001c324468d497f, 0x99aa06d3014798d8}));
-  EXPECT_EQ(RunningChecksum(0x9e3779b185ebca8d).value(),
-            (RunningChecksum::Value{0xa986dfc5d7605bfe, 0x00feaa732a3ce25e}));
-  std::string text;
-  for (int i = 0; i < 5000; ++i) text += static_cast<char>(i * i);
-  RunningChecksum whole(7);
-  whole.update(bytes_of(text));
-  for (size_t piece : {1, 7, 64, 240, 241, 1024}) {
-    RunningChecksum cut(7);
-    for (size_t i = 0; i < text.size(); i += piece) {
-      cut.update(bytes_of(std::string_view(text).substr(i, piece)));
+TEST(ReplacementFileTest, ASymbolicLinkIsRefused) {
+  const TempFolder folder;
+  folder.write("target", "old");
+  std::filesystem::create_symlink(folder.path("target"), folder.path("link"));
+  EXPECT_ERROR(ReplacementFile(folder.path("link")), INVALID_ARGUMENT, "not a regular file");
+}
+
+// Each call of writing and committing fails in turn, once and for ever: the path holds the old content or the new
+// one, and where the file system answers again, nothing else is left.
+TEST(ReplacementFileTest, EveryCallFailsInTurnOnceAndForEver) {
+  const std::string before = "old", after(5000, 'n');
+  const auto memory = std::make_shared<MemoryFileSystem>();
+  const auto files = std::make_shared<FaultyFileSystem>(memory, test_seed());
+  memory->make_folder("/f");
+  const auto replace = [&] {
+    ReplacementFile file("/f/file", files);
+    file.write(bytes_of(after).first(3000));
+    file.write(bytes_of(after).subspan(3000));
+    file.commit();
+  };
+  replace();
+  const int64_t num_calls = files->num_calls();
+  EXPECT_GE(num_calls, 7);
+  const auto content = [&] {
+    const std::vector<std::byte> bytes = memory->content("/f/file");
+    return std::string(reinterpret_cast<const char*>(bytes.data()), bytes.size());
+  };
+  for (const Fault::Kind kind : {Fault::Kind::error, Fault::Kind::too_short, Fault::Kind::torn}) {
+    for (const bool for_ever : {false, true}) {
+      for (int64_t nth = 1; nth <= num_calls; ++nth) {
+        memory->set_content("/f/file", bytes_of(before));
+        files->reset();
+        files->inject({.kind = kind, .nth = nth, .for_ever = for_ever, .error = ENOSPC});
+        bool failed = false;
+        try {
+          replace();
+        } catch (const Error& error) {
+          failed = true;
+          EXPECT_EQ(error.status(), Status::IO) << error.message();
+          EXPECT_NE(error.message().find("/f/file"), std::string::npos) << error.message();
+        }
+        EXPECT_EQ(content(), failed ? before : after) << nth;
+        for (const std::string& name : memory->list("/f").value) {
+          if (name == "file") continue;
+          EXPECT_TRUE(for_ever || files->has_crashed()) << name << " is left after call " << nth;
+          memory->unlink("/f/" + name);
+        }
+      }
     }
-    EXPECT_EQ(cut.value(), whole.value()) << piece;
   }
 }
 

@@ -35,6 +35,7 @@ struct FileInfo {
 
 enum class OpenMode : uint8_t {
   read,        // ENOENT where there is none
+  read_named,  // as read, and follows symbolic links: for a path that a user gave
   write,       // to read and write; made where there is none, with mode 0600
   create_new,  // as write; EEXIST where there is one
 };
@@ -62,7 +63,7 @@ class FileSystem {
  public:
   virtual ~FileSystem() = default;
 
-  // Regular files only: ELOOP for a symbolic link, EISDIR for a folder, EINVAL for what else there is.
+  // Regular files only: EISDIR for a folder, ELOOP for a symbolic link, EINVAL for what else there is.
   virtual IoResult<std::unique_ptr<OpenFile>> open(const std::string& path, OpenMode mode) = 0;
   virtual IoResult<FileInfo> info(const std::string& path) = 0;  // of a symbolic link itself: other
   virtual int rename(const std::string& from, const std::string& to) = 0;  // replaces `to`
@@ -71,6 +72,7 @@ class FileSystem {
       const std::string& folder) = 0;  // names, unordered
   virtual int make_folder(
       const std::string& path) = 0;  // mode 0700; EEXIST where there is anything
+  virtual int sync_folder(const std::string& path) = 0;  // until its names are on the disk
   virtual IoResult<uint64_t> free_bytes(const std::string& folder) = 0;
 };
 

@@ -133,11 +133,12 @@ class OsFileSystem final : public FileSystem {
   IoResult<std::unique_ptr<OpenFile>> open(const std::string& path, OpenMode mode) override {
     if (has_nul(path)) return {EINVAL};
     // O_NONBLOCK: a FIFO of that name must not block us.
-    int flags = O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK | O_NOCTTY;
+    int flags = O_CLOEXEC | O_NONBLOCK | O_NOCTTY;
     switch (mode) {
-      case OpenMode::read: flags |= O_RDONLY; break;
-      case OpenMode::write: flags |= O_RDWR | O_CREAT; break;
-      case OpenMode::create_new: flags |= O_RDWR | O_CREAT | O_EXCL; break;
+      case OpenMode::read: flags |= O_RDONLY | O_NOFOLLOW; break;
+      case OpenMode::read_named: flags |= O_RDONLY; break;
+      case OpenMode::write: flags |= O_RDWR | O_CREAT | O_NOFOLLOW; break;
+      case OpenMode::create_new: flags |= O_RDWR | O_CREAT | O_EXCL | O_NOFOLLOW; break;
     }
     const int fd = retried([&] { return ::open(path.c_str(), flags, 0600); });
     if (fd < 0) return {errno == ENXIO ? EINVAL : errno};  // ENXIO: a socket
@@ -194,6 +195,16 @@ class OsFileSystem final : public FileSystem {
   int make_folder(const std::string& path) override {
     if (has_nul(path)) return EINVAL;
     return error_of(mkdir(path.c_str(), 0700));
+  }
+
+  int sync_folder(const std::string& path) override {
+    if (has_nul(path)) return EINVAL;
+    const int fd = retried(
+        [&] { return ::open(path.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC); });
+    if (fd < 0) return errno;
+    const int error = error_of(retried([&] { return fsync(fd); }));
+    close(fd);
+    return error;
   }
 
   IoResult<uint64_t> free_bytes(const std::string& folder) override {

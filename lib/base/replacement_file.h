@@ -8,15 +8,20 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <memory>
 #include <span>
 #include <string>
+
+#include "base/file_system.h"
 
 namespace kvi {
 
 class ReplacementFile {
  public:
-  // Throws NOT_FOUND without the folder, INVALID_ARGUMENT where path is something else than a file, IO.
-  explicit ReplacementFile(const std::string& path);
+  // Throws NOT_FOUND without the folder, INVALID_ARGUMENT where path is something else than a file (a symbolic
+  // link too), IO.
+  explicit ReplacementFile(const std::string& path,
+                           std::shared_ptr<FileSystem> files = os_file_system());
   ~ReplacementFile();
   ReplacementFile(const ReplacementFile&) = delete;
   ReplacementFile& operator=(const ReplacementFile&) = delete;
@@ -27,9 +32,10 @@ class ReplacementFile {
   uint64_t num_bytes() const { return num_bytes_; }  // written so far
 
  private:
-  std::string path_;
+  const std::string path_;
+  const std::shared_ptr<FileSystem> files_;
   std::string written_path_;  // "" when committed
-  int fd_ = -1;
+  std::unique_ptr<OpenFile> file_;
   uint64_t num_bytes_ = 0;
 };
 

@@ -1,9 +1,11 @@
 #include "engine/snapshot_file.h"
 
 #include <algorithm>
-#include <memory>
+#include <cerrno>
+#include <utility>
 
-#include "base/file.h"
+#include "base/error.h"
+#include "base/text.h"
 
 namespace kvi {
 namespace {
@@ -14,10 +16,10 @@ uint64_t claimed_bytes(const SnapshotHeader& header, const SnapshotOrder& order)
   const uint64_t num_runs = (static_cast<uint64_t>(header.num_tokens) + kSnapshotRunLen - 1) /
                             kSnapshotRunLen;
   total += static_cast<uint64_t>(header.num_tokens) * sizeof(TokenId);
-  total += (1 + num_runs) * sizeof(RunningChecksum::Value);
+  total += (1 + num_runs) * sizeof(Checksum);
   for (size_t g = 0; g < header.groups.size(); ++g) {
     const uint64_t page = header.groups[g].layout.page_bytes + sizeof(SnapshotRecord) +
-                          sizeof(RunningChecksum::Value);
+                          sizeof(Checksum);
     uint64_t pages;
     if (__builtin_mul_overflow(page, order.num_pages_of(static_cast<int>(g)), &pages) ||
         __builtin_add_overflow(total, pages, &total)) {
@@ -40,13 +42,26 @@ SnapshotFacts facts_of(SnapshotScanner& scanner) {
 
 }  // namespace
 
-SnapshotSource snapshot_source(const std::string& path) {
-  return [file = std::make_shared<File>(path),
+SnapshotSource snapshot_source(const std::string& path, std::shared_ptr<FileSystem> files) {
+  IoResult<std::unique_ptr<OpenFile>> opened = files->open(path, OpenMode::read_named);
+  if (!opened.ok()) {
+    const bool is_none = opened.error == ENOENT || opened.error == ENOTDIR;
+    const bool is_no_file = opened.error == EISDIR || opened.error == EINVAL;
+    throw Error(is_none      ? Status::NOT_FOUND
+                : is_no_file ? Status::INVALID_ARGUMENT
+                             : Status::IO,
+                concat("cannot open ", quoted(path, 400), ": ",
+                       is_no_file ? "it is not a regular file" : errno_text(opened.error)));
+  }
+  return [files, file = std::shared_ptr<OpenFile>(std::move(opened.value)), path,
           offset = uint64_t{0}](std::span<std::byte> bytes) mutable -> size_t {
-    const size_t n = static_cast<size_t>(std::min<uint64_t>(bytes.size(), file->size() - offset));
-    file->read_exact(offset, bytes.first(n));
-    offset += n;
-    return n;
+    const IoResult<size_t> got = file->read(offset, bytes);
+    if (!got.ok()) {
+      throw Error(Status::IO, concat("cannot read ", bytes.size(), " bytes of ", quoted(path, 400),
+                                     " at byte ", offset, ": ", errno_text(got.error)));
+    }
+    offset += got.value;
+    return got.value;
   };
 }
 

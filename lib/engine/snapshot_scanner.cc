@@ -13,14 +13,14 @@ namespace {
 
 constexpr size_t kPieceBytes = 16384;  // read at once where the length is only claimed
 
-std::string hex(const RunningChecksum::Value& value) {
+std::string hex(const Checksum& value) {
   std::array<uint8_t, sizeof value> bytes;
   std::memcpy(bytes.data(), value.data(), sizeof value);
   return to_hex(bytes);
 }
 
-std::string checksum_text(const std::string& what, const RunningChecksum::Value& found,
-                          const RunningChecksum::Value& expected) {
+std::string checksum_text(const std::string& what, const Checksum& found,
+                          const Checksum& expected) {
   return concat("the checksum of ", what, " is ", hex(found), "; expected ", hex(expected));
 }
 
@@ -31,7 +31,7 @@ std::span<std::byte> writable_bytes_of(T& value) {
 
 }  // namespace
 
-RunningChecksum::Value token_checksum(uint64_t seed, int64_t first, std::span<const TokenId> run) {
+Checksum token_checksum(uint64_t seed, int64_t first, std::span<const TokenId> run) {
   RunningChecksum checksum(seed);
   checksum.update(stored_bytes(first));
   checksum.update(std::as_bytes(run));
@@ -102,8 +102,8 @@ bool SnapshotScanner::read_header() {
   RunningChecksum checksum;
   checksum.update(stored_bytes(preamble));
   checksum.update(bytes);
-  const RunningChecksum::Value expected = checksum.value();
-  RunningChecksum::Value found;
+  const Checksum expected = checksum.value();
+  Checksum found;
   if (!read(writable_bytes_of(found), "the checksum of the header")) return false;
   if (found != expected) {
     stop(SnapshotStop::damaged_header, checksum_text("the header", found, expected));
@@ -129,12 +129,12 @@ bool SnapshotScanner::read_tokens(const std::function<void(std::span<const Token
   for (int64_t first = 0; first < header_->num_tokens; first += kSnapshotRunLen) {
     const auto run = std::span(buffer).first(
         static_cast<size_t>(std::min<int64_t>(kSnapshotRunLen, header_->num_tokens - first)));
-    RunningChecksum::Value found;
+    Checksum found;
     if (!read(std::as_writable_bytes(run), "the tokens") ||
         !read(writable_bytes_of(found), "the checksum of tokens")) {
       return false;
     }
-    const RunningChecksum::Value expected = token_checksum(seed_, first, run);
+    const Checksum expected = token_checksum(seed_, first, run);
     if (intact && found != expected) {
       stop(SnapshotStop::damaged_tokens,
            checksum_text(concat("tokens ", first, " to ", first + std::ssize(run) - 1), found,
@@ -152,7 +152,7 @@ bool SnapshotScanner::read_page(std::span<std::byte> page) {
                                   " (record ", order_->num_before(), " of ", order_->num_pages(),
                                   ")");
   SnapshotRecord record;
-  RunningChecksum::Value found;
+  Checksum found;
   if (!read(writable_bytes_of(record), what) || !read(writable_bytes_of(found), what)) return false;
   const auto matches = [&](const char* field, uint64_t value, uint64_t wanted) {
     if (value == wanted) return true;

@@ -8,7 +8,7 @@
 
 #include <functional>
 
-#include "base/running_checksum.h"
+#include "base/checksum.h"
 #include "base/token_id.h"
 #include "engine/snapshot_order.h"
 
@@ -68,6 +68,6 @@ std::span<const std::byte> stored_bytes(const T& value) {
 }
 
 // The checksum of a run of tokens covers where it begins, though the file does not say that.
-RunningChecksum::Value token_checksum(uint64_t seed, int64_t first, std::span<const TokenId> run);
+Checksum token_checksum(uint64_t seed, int64_t first, std::span<const TokenId> run);
 
 }  // namespace kvi

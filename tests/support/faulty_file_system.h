@@ -34,6 +34,7 @@ enum class FileCall : uint8_t {
   unlink,
   list,
   make_folder,
+  sync_folder,
   free_bytes,
   count
 };
@@ -100,6 +101,10 @@ class FaultyFileSystem final : public FileSystem {
   int make_folder(const std::string& path) override {
     if (int error = before(FileCall::make_folder, true).error) return error;
     return under_->make_folder(path);
+  }
+  int sync_folder(const std::string& path) override {
+    if (int error = before(FileCall::sync_folder, true).error) return error;
+    return under_->sync_folder(path);
   }
   IoResult<uint64_t> free_bytes(const std::string& folder) override {
     if (int error = before(FileCall::free_bytes, true).error) return {error};

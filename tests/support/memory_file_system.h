@@ -65,7 +65,7 @@ class MemoryFileSystem final : public FileSystem {
     const auto found = nodes_.find(path);
     if (found == nodes_.end()) {
       const bool in_folder = folders_.contains(path.substr(0, path.rfind('/')));
-      if (mode == OpenMode::read || !in_folder) return {ENOENT};
+      if (mode == OpenMode::read || mode == OpenMode::read_named || !in_folder) return {ENOENT};
       nodes_[path] = std::make_shared<Node>();
     } else if (mode == OpenMode::create_new) {
       return {EEXIST};
@@ -106,6 +106,7 @@ class MemoryFileSystem final : public FileSystem {
     if (nodes_.contains(path)) return EEXIST;
     return folders_.insert(path).second ? 0 : EEXIST;
   }
+  int sync_folder(const std::string&) override { return 0; }
   IoResult<uint64_t> free_bytes(const std::string& folder) override {
     if (!folders_.contains(folder)) return {ENOENT};
     return {0, disk_bytes - std::min(disk_bytes, allocated_bytes())};
