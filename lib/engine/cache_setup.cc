@@ -64,6 +64,11 @@ void add_disk_tier(const EngineOptions& options, const std::vector<LayerGroup>& 
 
 }  // namespace
 
+std::string numerics_id(const LoadedModel& model, const EngineOptions& options) {
+  const bool is_exact = options.precision == Precision::f32_activations;
+  return concat(model.backend().info().numerics_id, is_exact ? "/f32" : "/int8");
+}
+
 std::string describe_layouts(const ModelConfig& config, const std::vector<LayerGroup>& groups) {
   std::string text;
   for (const LayerGroup& group : groups) {
@@ -94,7 +99,7 @@ CacheOptions cache_options_for(const LoadedModel& model, const EngineOptions& op
   cache.num_events = options.num_cache_events;
   cache.identity = {.model = model.fingerprint(),
                     .layout = describe_layouts(model.config(), groups),
-                    .numerics = model.backend().info().numerics_id,
+                    .numerics = numerics_id(model, options),
                     .adapter = ""};
   if (options.host_cache_bytes > 0) add_host_tier(model, options, groups, cache);
   if (options.disk_cache_bytes > 0) add_disk_tier(options, groups, cache);

@@ -14,6 +14,9 @@ namespace kvi {
 CacheOptions cache_options_for(const LoadedModel& model, const EngineOptions& options,
                                const std::vector<LayerGroup>& groups);
 
+// Names the rounding of what the engine computes: K and V of equal ids and weights are bitwise equal.
+std::string numerics_id(const LoadedModel& model, const EngineOptions& options);
+
 // As text, all that the bytes of a page depend on besides weights and arithmetic.
 std::string describe_layouts(const ModelConfig& config, const std::vector<LayerGroup>& groups);
 
