@@ -138,6 +138,13 @@ class Backend {
   virtual std::unique_ptr<MemoryRange> reserve_pages(uint64_t num_bytes) = 0;
   virtual void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) = 0;
   virtual void zero_page(std::byte* page, uint64_t num_bytes) = 0;
+  // The first num_slots slots of a page, out to host memory in the canonical layout and back in. Of what comes out the
+  // rest is zero; of the page it stays as it was. Any thread; nobody writes to the page meanwhile.
+  virtual void export_page(const PageLayout& layout, const std::byte* page,
+                           const PageLayout& canonical, std::span<std::byte> bytes,
+                           int num_slots) = 0;
+  virtual void import_page(const PageLayout& layout, std::byte* page, const PageLayout& canonical,
+                           std::span<const std::byte> bytes, int num_slots) = 0;
 
   virtual std::unique_ptr<Executor> make_executor(const ExecutorShape& shape,
                                                   const ExecutorOptions& options) = 0;

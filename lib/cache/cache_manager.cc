@@ -101,6 +101,27 @@ bool CacheManager::reserve(SequencePages& sequence, int count, std::vector<PageC
   return true;
 }
 
+bool CacheManager::reserve_restored(SequencePages& sequence, int num_tokens,
+                                    std::vector<PageCopy>& copies) {
+  KVI_CHECK(sequence.num_tokens == 0 && num_tokens > 0);
+  for (int g = 0; g < num_groups(); ++g) {
+    sequence.first_held[g] = prefixes_.first_needed_page(g, num_tokens);
+    sequence.tables[g].assign(static_cast<size_t>(sequence.first_held[g]), kNoPage);
+  }
+  if (reserve(sequence, num_tokens, copies)) return true;
+  release(sequence);
+  return false;
+}
+
+uint64_t CacheManager::restored_bytes(int num_tokens) const {
+  uint64_t bytes = 0;
+  for (int g = 0; g < num_groups(); ++g) {
+    const int num_pages = pages_for(num_tokens) - prefixes_.first_needed_page(g, num_tokens);
+    bytes += static_cast<uint64_t>(num_pages) * page_bytes(g);
+  }
+  return bytes;
+}
+
 void CacheManager::finish_copies(std::span<const PageCopy> copies) {
   for (const PageCopy& copy : copies) {
     if (copy.from != kNoPage) prefixes_.end_flight(copy.group, copy.from);
@@ -133,7 +154,8 @@ void CacheManager::commit(SequencePages& sequence, int count, std::span<const To
     const std::vector<PageId>& table = sequence.tables[g];
     KVI_CHECK(pages_for(sequence.num_tokens) <= static_cast<int>(table.size()));
     for (int page = first_written; page < pages_for(sequence.num_tokens); ++page) {
-      prefixes_.pages().set_state(g, table[page], PageState::writing);
+      // Restored sequences lack the pages before their windows.
+      if (table[page] != kNoPage) prefixes_.pages().set_state(g, table[page], PageState::writing);
     }
   }
   if (sequence.is_indexed && !tokens.empty()) index_whole_pages(sequence, tokens);

@@ -39,6 +39,10 @@ class CacheManager {
   // Makes positions [num_tokens, num_tokens + count) writable in all groups, or changes nothing and returns
   // false when the budget does not allow it, or the system refuses memory. copies: appended to.
   bool reserve(SequencePages& sequence, int count, std::vector<PageCopy>& copies);
+  // The same for an empty sequence whose positions [0, num_tokens) were computed elsewhere and are to be copied
+  // into its pages, then committed: a window group gets those of its last window only.
+  bool reserve_restored(SequencePages& sequence, int num_tokens, std::vector<PageCopy>& copies);
+  uint64_t restored_bytes(int num_tokens) const;  // of these pages
   // The copies of a step have been made.
   void finish_copies(std::span<const PageCopy> copies);
   // The first `count` reserved positions have been written. tokens: all of the sequence's, so that its whole pages

@@ -57,6 +57,12 @@ std::shared_ptr<Session> Engine::create_session(const SessionOptions& options) {
   return Session::create(core_, options);
 }
 
+std::shared_ptr<Session> Engine::load_session(SnapshotSource source,
+                                              const SessionLoadOptions& options,
+                                              SessionLoad& result) {
+  return Session::load(core_, std::move(source), options, result);
+}
+
 std::vector<void*> Engine::wait(size_t max_count,
                                 std::optional<std::chrono::milliseconds> timeout) {
   return core_->news()->wait(max_count, timeout);

@@ -39,6 +39,8 @@ class Engine {
   EngineStats stats() const;
   std::shared_ptr<Session> create_session(const SessionOptions& options = {});
   std::string metrics_text() const;
+  std::shared_ptr<Session> load_session(SnapshotSource source, const SessionLoadOptions& options,
+                                        SessionLoad& result);
   // User handles of requests with news; see RequestNews.
   std::vector<void*> wait(size_t max_count, std::optional<std::chrono::milliseconds> timeout);
   void name_again(const std::shared_ptr<Request>& request);  // to a waiter: output is left to read

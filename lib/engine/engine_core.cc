@@ -16,6 +16,7 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
     : model_(std::move(model)),
       options_(options),
       max_model_len_(resolved_model_len(model_->config(), options)),
+      numerics_(numerics_id(*model_, options)),
       log_(options.log) {
   model_->weights();  // throws where they were not loaded
   const ModelConfig& config = model_->config();

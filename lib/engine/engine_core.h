@@ -83,6 +83,23 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   std::vector<CacheEvent> take_events(size_t max_count);
   CacheReport cache_report() const;
 
+  // ---- snapshots: pages of no session, whose bytes are read or filled outside the mutex ----
+  const PageLayout& page_layout(int group) const { return *placement_.groups[group].layout; }
+  const std::vector<LayerGroup>& layer_groups() const { return cache_->groups(); }
+  std::byte* page_address(int group, PageId page) const;
+  const std::string& numerics() const { return numerics_; }
+  // Holds what an idle sequence has of K and V or, where it gave all up, what of it is still cached in any tier.
+  // The sequence stays as it is. pin: empty; to be released also when this throws.
+  void pin_pages(const SequenceState& sequence, SequencePages& pin);
+  // Pages for the first num_tokens positions of a sequence that was computed elsewhere. Throws EXHAUSTED.
+  void reserve_restored(const SessionOptions& options, int num_tokens, SequencePages& pages);
+  void release_pages(SequencePages& pages);
+  // A sequence with these tokens whose first kv_len positions the reserved pages now hold. It is never indexed, as
+  // only checksums vouch for them; unless kv_len is 0.
+  std::shared_ptr<SequenceState> adopt_sequence(const SessionOptions& options,
+                                                std::vector<TokenId> tokens, SequencePages& pages,
+                                                int kv_len);
+
   // ---- the budget ----
   void set_budget(uint64_t num_bytes);  // throws INVALID_ARGUMENT
   uint64_t trim(uint64_t num_bytes);    // of what is only cached; returns what was given back
@@ -109,6 +126,9 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void reap_interrupted();
   void prepare(const Step& step);
   void make_copies(std::span<const PageCopy> copies);
+  // Of pages that no step knows of, on a user's thread. Lets go of the mutex meanwhile.
+  void finish_copies_unlocked(std::unique_lock<std::mutex>& lock,
+                              const std::vector<PageCopy>& copies);
   void compute();
   void start_worker();
   void commit(const Step& step);
@@ -137,6 +157,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   const std::shared_ptr<const LoadedModel> model_;
   const EngineOptions options_;
   const uint32_t max_model_len_;
+  const std::string numerics_;
   const std::shared_ptr<RequestNews> news_ = std::make_shared<RequestNews>();
   const std::shared_ptr<Clock> clock_ = steady_clock();
   std::shared_ptr<Metrics> metrics_;  // set once, by the constructor
@@ -166,8 +187,9 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   std::vector<std::string> failures_;       // not logged yet
   EngineStats stats_;
 
+  KvPlacement placement_;  // as it was made
+
   // The engine's thread only.
-  KvPlacement placement_;
   std::unique_ptr<Executor> executor_;
   Batch batch_;
   std::vector<float> logits_;  // [max_logit_rows, vocab]

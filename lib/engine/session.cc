@@ -46,6 +46,14 @@ std::shared_ptr<Session> Session::create(std::shared_ptr<EngineCore> core,
   return std::shared_ptr<Session>(new Session(std::move(core), std::move(sequence)));
 }
 
+std::shared_ptr<Session> Session::load(std::shared_ptr<EngineCore> core, SnapshotSource source,
+                                       const SessionLoadOptions& options, SessionLoad& result) {
+  core->check_open();
+  std::shared_ptr<SequenceState> sequence = load_sequence(*core, std::move(source), options,
+                                                          result);
+  return std::shared_ptr<Session>(new Session(std::move(core), std::move(sequence)));
+}
+
 Session::Session(std::shared_ptr<EngineCore> core, std::shared_ptr<SequenceState> sequence)
     : core_(std::move(core)), sequence_(std::move(sequence)) {}
 
@@ -139,6 +147,11 @@ void Session::resume() {
 std::shared_ptr<PinnedPrefix> Session::pin(const PinOptions& options) {
   Use use(*this);
   return core_->pin(*sequence_, options);
+}
+
+void Session::save(SnapshotSink sink) {
+  Use use(*this);
+  save_sequence(*core_, *sequence_, std::move(sink));
 }
 
 std::vector<TokenId> Session::tokens() {

@@ -16,6 +16,7 @@
 #include "engine/request.h"
 #include "engine/scoring.h"
 #include "engine/sequence_state.h"
+#include "engine/session_snapshot.h"
 #include "jinja/chat_template.h"
 #include "tokenizer/tokenizer.h"
 
@@ -34,6 +35,9 @@ class Session {
  public:
   static std::shared_ptr<Session> create(std::shared_ptr<EngineCore> core,
                                          const SessionOptions& options);
+  // Throws as session_snapshot.h says.
+  static std::shared_ptr<Session> load(std::shared_ptr<EngineCore> core, SnapshotSource source,
+                                       const SessionLoadOptions& options, SessionLoad& result);
   ~Session();  // gives its pages back
 
   void append(std::span<const Part> parts);
@@ -43,6 +47,7 @@ class Session {
   void suspend(TierId tier);
   void resume();  // begins to; the next request waits for what is on its way
   std::shared_ptr<PinnedPrefix> pin(const PinOptions& options);
+  void save(SnapshotSink sink);
   std::vector<TokenId> tokens();
   SessionInfo info() const;  // any thread
   // user_handle: what Engine::wait names the request by; nullptr: it is never named.

@@ -69,6 +69,14 @@ SnapshotSink snapshot_sink(ReplacementFile& file) {
   return [&file](std::span<const std::byte> bytes) { file.write(bytes); };
 }
 
+void throw_unusable_snapshot(const SnapshotReason& reason) {
+  const bool is_intact = reason.stop == SnapshotStop::newer_version ||
+                         reason.stop == SnapshotStop::other_model ||
+                         reason.stop == SnapshotStop::other_layout;
+  throw Error(is_intact ? Status::UNSUPPORTED : Status::CORRUPT,
+              concat("the snapshot cannot be used: ", reason.text));
+}
+
 SnapshotFacts inspect_snapshot(SnapshotSource source) {
   SnapshotScanner scanner(std::move(source));
   return facts_of(scanner);

@@ -26,6 +26,9 @@ struct SnapshotFacts {
   SnapshotReason reason;
 };
 
+// Throws CORRUPT (no snapshot, or a damaged one) or UNSUPPORTED (of another model, or newer).
+[[noreturn]] void throw_unusable_snapshot(const SnapshotReason& reason);
+
 // Reads the header only.
 SnapshotFacts inspect_snapshot(SnapshotSource source);
 

@@ -44,6 +44,8 @@ class SnapshotReader {
   // of any group; without a page in return its content means nothing.
   std::optional<SnapshotPage> read_page(std::span<std::byte> page);
 
+  // The positions whose K and V the pages will give if they are whole: at most tokens().size().
+  int64_t wanted_len() const { return wanted_len_; }
   // The positions from 0 on whose K and V were given, in every group as far as its window reaches back: at most
   // tokens().size(). 0 until the last page of a snapshot with windows, and where such a one was truncated.
   int64_t kv_len() const;

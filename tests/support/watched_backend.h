@@ -84,6 +84,14 @@ class WatchedBackend final : public Backend {
   void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) override {
     backend_->copy_page(to, from, num_bytes);
   }
+  void export_page(const PageLayout& layout, const std::byte* page, const PageLayout& canonical,
+                   std::span<std::byte> bytes, int num_slots) override {
+    backend_->export_page(layout, page, canonical, bytes, num_slots);
+  }
+  void import_page(const PageLayout& layout, std::byte* page, const PageLayout& canonical,
+                   std::span<const std::byte> bytes, int num_slots) override {
+    backend_->import_page(layout, page, canonical, bytes, num_slots);
+  }
   std::unique_ptr<Executor> make_executor(const ExecutorShape& shape,
                                           const ExecutorOptions& options) override {
     return std::make_unique<WatchedExecutor>(backend_->make_executor(shape, options), observer_);

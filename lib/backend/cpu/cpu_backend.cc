@@ -9,6 +9,7 @@
 #include "backend/cpu/vector_ops.h"
 #include "base/error.h"
 #include "base/text.h"
+#include "tensor/page_conversion.h"
 
 namespace kvi::cpu {
 namespace {
@@ -63,11 +64,18 @@ class CpuBackend final : public Backend {
   std::unique_ptr<MemoryRange> reserve_pages(uint64_t num_bytes) override {
     return reserve_host_memory(num_bytes);
   }
-  void zero_page(std::byte* page, uint64_t num_bytes) override {
-    std::memset(page, 0, num_bytes);
-  }
+  void zero_page(std::byte* page, uint64_t num_bytes) override { std::memset(page, 0, num_bytes); }
   void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) override {
     std::memcpy(to, from, num_bytes);
+  }
+  void export_page(const PageLayout& layout, const std::byte* page, const PageLayout& canonical,
+                   std::span<std::byte> bytes, int num_slots) override {
+    std::memset(bytes.data(), 0, bytes.size());
+    convert_page(layout, {page, layout.page_bytes}, canonical, bytes, num_slots);
+  }
+  void import_page(const PageLayout& layout, std::byte* page, const PageLayout& canonical,
+                   std::span<const std::byte> bytes, int num_slots) override {
+    convert_page(canonical, bytes, layout, {page, layout.page_bytes}, num_slots);
   }
 
   std::unique_ptr<Executor> make_executor(const ExecutorShape& shape,
