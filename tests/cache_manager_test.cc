@@ -147,6 +147,47 @@ TEST(CacheManagerTest, TruncationBehindTheWindowStartsAnew) {
   EXPECT_EQ(cache.used_bytes(), 0u);
 }
 
+TEST(CacheManagerTest, RestoredSequenceHoldsWhatAComputedOneWould) {
+  const std::vector<LayerGroup> groups = {{layout_of_bytes(4096), 0}, {layout_of_bytes(8192), 40}};
+  for (const int num_tokens : {1, 16, 40, 56, 57, 100, 300}) {
+    CacheManager cache = make_cache(groups, 1000 * 4096);
+    SequencePages computed = cache.make_sequence(), restored = cache.make_sequence();
+    for (int n = 0; n < num_tokens; ++n) compute(cache, computed, 1);
+    const uint64_t used = cache.used_bytes();
+    std::vector<PageCopy> copies;
+    ASSERT_TRUE(cache.reserve_restored(restored, num_tokens, copies));
+    EXPECT_EQ(cache.used_bytes() - used, cache.restored_bytes(num_tokens));
+    cache.finish_copies(copies);
+    cache.commit(restored, num_tokens);
+    EXPECT_EQ(restored.num_tokens, computed.num_tokens);
+    EXPECT_EQ(restored.first_held, computed.first_held);
+    for (size_t g = 0; g < groups.size(); ++g) {
+      ASSERT_EQ(restored.tables[g].size(), computed.tables[g].size());
+      for (size_t i = 0; i < restored.tables[g].size(); ++i) {
+        EXPECT_EQ(restored.tables[g][i] == kNoPage, computed.tables[g][i] == kNoPage);
+      }
+    }
+    compute(cache, restored, 50);
+    cache.release(computed);
+    cache.release(restored);
+    EXPECT_EQ(cache.used_bytes(), 0u);
+    cache.check_invariants();
+  }
+}
+
+TEST(CacheManagerTest, RestoringWhatDoesNotFitChangesNothing) {
+  CacheManager cache = make_cache({{layout_of_bytes(4096), 0}, {layout_of_bytes(8192), 40}},
+                                  20 * 4096);
+  SequencePages sequence = cache.make_sequence();
+  std::vector<PageCopy> copies;
+  EXPECT_FALSE(cache.reserve_restored(sequence, 1000, copies));
+  EXPECT_EQ(cache.used_bytes(), 0u);
+  EXPECT_TRUE(cache.reserve_restored(sequence, 100, copies));
+  cache.finish_copies(copies);
+  cache.release(sequence);
+  cache.check_invariants();
+}
+
 TEST(CacheManagerTest, MemoryOfFreePagesMovesBetweenGroups) {
   CacheManager cache = make_cache({{layout_of_bytes(8192), 0}, {layout_of_bytes(4096), 16}},
                                   10 * 8192);
