@@ -103,6 +103,7 @@ class CapiAbuse : public testing::Test {
   void abuse_templates();
   void abuse_engines();
   void abuse_sessions();
+  void abuse_snapshots();
   void abuse_requests();
   void abuse_generation();
 
@@ -432,6 +433,73 @@ void CapiAbuse::abuse_sessions() {
   CALL(kvi_session_release, nullptr);
 }
 
+void CapiAbuse::abuse_snapshots() {
+  const auto write = [](void*, const void*, size_t) -> int32_t { return KVI_CONTINUE; };
+  const auto read = [](void*, void*, size_t, size_t* size) -> int32_t {
+    return *size = 0, KVI_CONTINUE;
+  };
+  EXPECT_INVALID(CALL(kvi_session_save, nullptr, "x", 1, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_save, session_, nullptr, 0, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_save, session_, "", 0, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_save, session_, "a\0b", 3, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_save, session_, "x", kAbsurd, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_save, session_, "/", 1, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_save, session_, "/dev/null", 9, nullptr));
+  EXPECT_EQ(CALL(kvi_session_save, session_, "/no/such/x", 10, nullptr), KVI_NOT_FOUND);
+  EXPECT_INVALID(CALL(kvi_session_save_to, nullptr, write, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_save_to, session_, nullptr, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_session_save_to, session_, write, nullptr, nullptr), KVI_OK);
+
+  kvi_session* out = nullptr;
+  kvi_snapshot_options options;
+  kvi_snapshot_result result;
+  kvi_snapshot_info info;
+  EXPECT_EQ(CALL(kvi_snapshot_options_init, &options, sizeof options), KVI_OK);
+  EXPECT_EQ(CALL(kvi_snapshot_result_init, &result, sizeof result), KVI_OK);
+  EXPECT_EQ(CALL(kvi_snapshot_info_init, &info, sizeof info), KVI_OK);
+  EXPECT_STREQ(CALL(kvi_snapshot_reason_name, KVI_SNAPSHOT_TRUNCATED), "truncated");
+  EXPECT_STREQ(CALL(kvi_snapshot_reason_name, INT32_MIN), "unknown");
+  EXPECT_STREQ(CALL(kvi_snapshot_reason_name, INT32_MAX), "unknown");
+  EXPECT_INVALID(CALL(kvi_session_load, nullptr, "x", 1, &options, &out, &result, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_load, engine_, nullptr, 1, &options, &out, &result, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_load, engine_, "x", kAbsurd, &options, &out, &result, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_load, engine_, "x", 1, &options, nullptr, &result, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_load, engine_, "/", 1, nullptr, &out, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_session_load, engine_, "/no/such", 8, nullptr, &out, nullptr, nullptr),
+            KVI_NOT_FOUND);
+  EXPECT_EQ(CALL(kvi_session_load, engine_, kModelPath.data(), kModelPath.size(), nullptr, &out,
+                 &result, nullptr),
+            KVI_CORRUPT);
+  EXPECT_INVALID(
+      CALL(kvi_session_load_from, nullptr, read, nullptr, &options, &out, &result, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_session_load_from, engine_, nullptr, nullptr, &options, &out, &result, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_session_load_from, engine_, read, nullptr, &options, nullptr, &result, nullptr));
+  EXPECT_EQ(CALL(kvi_session_load_from, engine_, read, nullptr, &options, &out, &result, nullptr),
+            KVI_CORRUPT);
+  const auto claims_too_much = [](void*, void*, size_t, size_t* size) -> int32_t {
+    return *size = SIZE_MAX, KVI_CONTINUE;
+  };
+  EXPECT_INVALID(CALL(kvi_session_load_from, engine_, claims_too_much, nullptr, &options, &out,
+                      &result, nullptr));
+  options.allow_foreign_numerics = 2;
+  expect_names(
+      [&](kvi_error** e) { return kvi_session_load(engine_, "x", 1, &options, &out, &result, e); },
+      "allow_foreign_numerics");
+  EXPECT_EQ(out, nullptr);
+  EXPECT_INVALID(CALL(kvi_snapshot_inspect, nullptr, 1, &info, nullptr));
+  EXPECT_INVALID(CALL(kvi_snapshot_inspect, "x", 1, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_snapshot_inspect, "/no/such", 8, &info, nullptr), KVI_NOT_FOUND);
+  EXPECT_EQ(CALL(kvi_snapshot_inspect, kModelPath.data(), kModelPath.size(), &info, nullptr),
+            KVI_CORRUPT);
+  EXPECT_INVALID(CALL(kvi_snapshot_verify, nullptr, 1, &result, nullptr));
+  EXPECT_INVALID(CALL(kvi_snapshot_verify, "x", 1, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_snapshot_verify, kModelPath.data(), kModelPath.size(), &result, nullptr),
+            KVI_OK);
+  EXPECT_EQ(result.reason, KVI_SNAPSHOT_NOT_A_SNAPSHOT);
+}
+
 void CapiAbuse::abuse_requests() {
   kvi_request* request = finished_request();
   char buffer[16];
@@ -591,6 +659,7 @@ TEST_F(CapiAbuse, EveryFunctionAnswersNullZeroAndAbsurdArguments) {
   abuse_templates();
   abuse_engines();
   abuse_sessions();
+  abuse_snapshots();
   abuse_requests();
   abuse_generation();
   const std::set<std::string> declared = functions_of_the_header();
@@ -647,6 +716,9 @@ TEST(CapiStructs, InitWritesDefaultsAndNeverPastItsSize) {
   init_keeps_to_its_size(kvi_session_options_init);
   init_keeps_to_its_size(kvi_session_info_init);
   init_keeps_to_its_size(kvi_messages_result_init);
+  init_keeps_to_its_size(kvi_snapshot_options_init);
+  init_keeps_to_its_size(kvi_snapshot_result_init);
+  init_keeps_to_its_size(kvi_snapshot_info_init);
   init_keeps_to_its_size(kvi_generate_options_init);
   init_keeps_to_its_size(kvi_usage_init);
 }

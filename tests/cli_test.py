@@ -52,6 +52,33 @@ class Forms(unittest.TestCase):
         self.assertGreater(made["usage"]["prompt_tokens"], 0)
         self.assertEqual(made["usage"]["generated_tokens"], 0)
 
+    def test_a_saved_session_goes_on_and_is_looked_into(self):
+        with tempfile.TemporaryDirectory() as folder:
+            path = str(Path(folder) / "session.kvs")
+            options = ("run", "-m", model(), "-n", "6", "--temp", "0", "--ignore-eos")
+            first = run_json(*options, "-p", "once upon", "--save", path)
+            whole = run_json("run", "-m", model(), "-p", "once upon", "-n", "12", "--temp", "0", "--ignore-eos")
+            more = run_json(*options, "--load", path, "-p", "")
+            self.assertEqual(first["tokens"] + more["tokens"], whole["tokens"])
+            self.assertEqual(more["usage"]["cached_tokens"] + 1, more["usage"]["prompt_tokens"])
+            held = more["usage"]["prompt_tokens"]
+            info = run_json("snapshot", "inspect", path)
+            self.assertEqual((info["tokens"], info["kv_tokens"], info["page_len"]), (held, held - 1, 16))
+            self.assertEqual(info["size_bytes"], Path(path).stat().st_size)
+            self.assertEqual(info["model_fingerprint"], run_json("inspect", "-m", model())["fingerprint"])
+            self.assertIn("model_fingerprint", run("snapshot", "inspect", path).stdout.decode())
+            check = run_json("snapshot", "verify", path)
+            self.assertEqual((check["whole"], check["reason"], check["kv_tokens"]), (True, "complete", held - 1))
+            self.assertIn(b"came", run(*options, "--load", path, "-p", "", "--page-len", "32").stderr)
+
+            Path(path).write_bytes(Path(path).read_bytes()[:-1])
+            check = json.loads(run("snapshot", "verify", path, "--json", expect=3).stdout)
+            self.assertEqual((check["whole"], check["reason"], check["tokens"]), (False, "truncated", held))
+            run("snapshot", "inspect", model(), expect=3)
+            run("snapshot", "verify", path + ".none", expect=3)
+            run("snapshot", expect=2)
+            run(*options, "-p", "once", "--save", folder, expect=2)
+
     def test_run_reads_files_and_stdin_alike(self):
         with tempfile.NamedTemporaryFile() as file:
             file.write(b"once upon")

@@ -2,8 +2,11 @@
 #include <gtest/gtest.h>
 
 #include <kvinfer/kvinfer.hpp>
+#include <optional>
 #include <string>
 #include <vector>
+
+#include "support/temp_folder.h"
 
 namespace {
 
@@ -182,6 +185,52 @@ TEST(KvinferHpp, MetricsAreText) {
       << text;
   EXPECT_EQ(text.find('\0'), std::string::npos);
   EXPECT_EQ(text.back(), '\n');
+}
+
+TEST(KvinferHpp, ASavedSessionGoesOnInAnotherEngine) {
+  const kvi::TempFolder folder;
+  const std::string path = folder.path("session.kvs");
+  auto first = kvinfer::Engine::open(kModelPath, small_engine());
+  auto session = first.session();
+  session.append("once upon a time");
+  for (auto stream = session.generate(greedy(8)); stream.next();) continue;
+  session.save(path);
+  std::string bytes;
+  session.save([&](const void* piece, size_t size) {
+    bytes.append(static_cast<const char*>(piece), size);
+    return true;
+  });
+  EXPECT_EQ(kvinfer::inspect_snapshot(path).size_bytes, bytes.size());
+  EXPECT_EQ(kvinfer::verify_snapshot(path).reason, KVI_SNAPSHOT_COMPLETE);
+  EXPECT_STREQ(kvinfer::snapshot_reason_name(KVI_SNAPSHOT_COMPLETE), "complete");
+  const auto go_on = [](kvinfer::Session& from) {
+    auto stream = from.generate(greedy(8));
+    while (stream.next()) continue;
+    return stream.tokens();
+  };
+
+  auto second = kvinfer::Engine::open(kModelPath, small_engine());
+  auto loaded = second.load_session(path);
+  EXPECT_EQ(loaded.taken.reason, KVI_SNAPSHOT_COMPLETE);
+  EXPECT_EQ(loaded.taken.num_kv_tokens + 1, loaded.session.tokens().size());
+  size_t offset = 0;
+  const auto read = [&](void* buffer, size_t capacity) -> std::optional<size_t> {
+    const size_t size = bytes.copy(static_cast<char*>(buffer), capacity, offset);
+    offset += size;
+    return size;
+  };
+  auto through_function = second.load_session(
+      read, kvinfer::SnapshotOptions().allow_foreign_numerics().session(kvinfer::SessionOptions()));
+  const auto expected = go_on(session);
+  EXPECT_EQ(go_on(loaded.session), expected);
+  EXPECT_EQ(go_on(through_function.session), expected);
+
+  const auto failed = session.try_save([](const void*, size_t) { return false; });
+  EXPECT_EQ(failed.error().status(), kvinfer::Status::IO);
+  const auto unread = second.try_load_session(
+      [](void*, size_t) -> std::optional<size_t> { return std::nullopt; });
+  EXPECT_EQ(unread.error().status(), kvinfer::Status::IO);
+  EXPECT_EQ(kvinfer::try_verify_snapshot("/no/such").error().status(), kvinfer::Status::NOT_FOUND);
 }
 
 TEST(KvinferHpp, ATimeoutEndsARequestAsCancelled) {

@@ -690,6 +690,125 @@ KVI_API kvi_status KVI_CALL kvi_session_tokens(kvi_session* session, int32_t* to
 KVI_API kvi_status KVI_CALL kvi_session_get_info(kvi_session* session, kvi_session_info* info,
                                                  kvi_error** error);
 
+/* ---- snapshot ---------------------------------------------------------------------------------- */
+/* A snapshot is a session as a portable file: its tokens, and its K and V in pages that no device arranges as it
+ * likes, each part with a checksum (docs/cache.md states the format). A session that is loaded from one goes on
+ * with the very tokens and logits that the saved one would give, and does not compute the prompt again.
+ *
+ * Checksums find damage and no forgery. So what a loaded session computes is found by no other: it and its forks are
+ * as if created with caches 0, unless no K and V was taken. And load what you trust: who can write a snapshot can
+ * make its session say anything. */
+
+/* Takes the next bytes of a snapshot; and gives them: at most capacity (which is above 0) into buffer, and how many
+ * to *size, which is 0 before; 0 is the end, fewer than fit are not. Called on the thread that saves or loads, with
+ * no lock held. They answer KVI_CONTINUE, KVI_CANCEL to end the call with KVI_CANCELLED, or anything else where they
+ * failed, and the call with them as KVI_IO. */
+typedef int32_t(KVI_CALL* kvi_write_fn)(void* user, const void* bytes, size_t size);
+typedef int32_t(KVI_CALL* kvi_read_fn)(void* user, void* buffer, size_t capacity, size_t* size);
+
+/* Why no more was taken of a snapshot. */
+typedef enum kvi_snapshot_reasons {
+  KVI_SNAPSHOT_COMPLETE = 0,       /* all was taken */
+  KVI_SNAPSHOT_NOT_A_SNAPSHOT = 1, /* the file is of another kind */
+  KVI_SNAPSHOT_NEWER_VERSION = 2,  /* of the format */
+  KVI_SNAPSHOT_DAMAGED_HEADER = 3,
+  KVI_SNAPSHOT_OTHER_MODEL = 4,    /* nothing of it can be used */
+  KVI_SNAPSHOT_OTHER_LAYOUT = 5,   /* page_len, or how K and V are kept: its tokens can be used */
+  KVI_SNAPSHOT_OTHER_NUMERICS = 6, /* they were rounded otherwise: its tokens can be used */
+  KVI_SNAPSHOT_TOO_LONG = 7,       /* for max_model_len */
+  KVI_SNAPSHOT_DAMAGED_TOKENS = 8,
+  KVI_SNAPSHOT_DAMAGED_PAGE = 9,
+  KVI_SNAPSHOT_TRUNCATED = 10,
+  KVI_SNAPSHOT_TRAILING_BYTES = 11 /* after the last page; all before them is right */
+} kvi_snapshot_reasons;
+/* "damaged_page" for KVI_SNAPSHOT_DAMAGED_PAGE, and so on; "unknown" outside the list. Static text. */
+KVI_API const char* KVI_CALL kvi_snapshot_reason_name(int32_t reason);
+
+typedef struct kvi_snapshot_options {
+  uint32_t struct_size;
+  /* 0; 1: take K and V also where they were rounded otherwise (another backend or version, other activations): the
+   * text goes on sensibly, and not bit for bit as it would have */
+  uint32_t allow_foreign_numerics;
+  const kvi_session_options* session; /* NULL: the defaults; of the session that is made */
+} kvi_snapshot_options;
+
+/* What was taken: the longest prefix that is valid and fits the engine, and why it was not more. */
+typedef struct kvi_snapshot_result {
+  uint32_t struct_size;
+  int32_t reason; /* KVI_SNAPSHOT_* */
+  uint32_t num_tokens;
+  /* of these, from the first on, with K and V. Where a sliding window's pages are missing at the end, 0: a window's
+   * pages serve the whole sequence only */
+  uint32_t num_kv_tokens;
+  uint64_t num_pages; /* of all layer groups */
+  char text
+      [512]; /* the reason for people: which field or part, what it is and what was expected; cut to fit */
+} kvi_snapshot_result;
+
+/* What a snapshot says of itself, in its header. */
+typedef struct kvi_snapshot_info {
+  uint32_t struct_size;
+  uint32_t version; /* of the format */
+  uint32_t num_tokens;
+  uint32_t num_kv_tokens; /* of these, with K and V */
+  uint32_t page_len;      /* tokens */
+  uint32_t num_groups;    /* of layers: full attention, and each width of a window */
+  uint64_t num_pages;     /* of all layer groups */
+  uint64_t size_bytes;    /* of the whole file, if it is whole */
+  /* what is not printable is escaped, and a longer text cut */
+  char model_fingerprint[128]; /* as kvi_model_text of the model */
+  char model_name[256];
+  char numerics_id[128];
+  char library_version[64]; /* that wrote it */
+} kvi_snapshot_info;
+
+KVI_API kvi_status KVI_CALL kvi_snapshot_options_init(kvi_snapshot_options* options,
+                                                      size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_snapshot_result_init(kvi_snapshot_result* result,
+                                                     size_t struct_size);
+KVI_API kvi_status KVI_CALL kvi_snapshot_info_init(kvi_snapshot_info* info, size_t struct_size);
+
+/* Saves a session into a file, which appears whole, for the owner to read (mode 0600), in place of an older one; or not
+ * at all: on any failure the older one is as it was. The session stays as it is, suspended or not. Of one that is
+ * suspended, or has lost its pages to others, K and V are saved as far as the cache still has them in any tier.
+ * Meanwhile its pages stay in memory; other sessions go on. Blocks until all is on the disk.
+ *  path, path_size  UTF-8; a symbolic link is refused
+ * Errors: INVALID_ARGUMENT (path; it names something else than a regular file), NOT_FOUND (the folder), IO (names path
+ * and bytes: a full or read-only disk), UNSUPPORTED, BUSY, CLOSED, INVALID_STATE (in a callback of the engine). */
+KVI_API kvi_status KVI_CALL kvi_session_save(kvi_session* session, const char* path,
+                                             size_t path_size, kvi_error** error);
+/* The same through a function, which gets all bytes in order.
+ * Errors: those of kvi_session_save; CANCELLED, IO as write answers. */
+KVI_API kvi_status KVI_CALL kvi_session_save_to(kvi_session* session, kvi_write_fn write,
+                                                void* user, kvi_error** error);
+/* Makes a session that holds what is valid of a snapshot, at best all. K and V of another page_len are not converted:
+ * then tokens alone are taken, and the next request computes them.
+ *  path, path_size  UTF-8
+ *  options          NULL: the defaults
+ *  out              the session, one reference
+ *  result           out, or NULL: what was taken
+ * Errors: INVALID_ARGUMENT, NOT_FOUND, IO, CORRUPT (no snapshot, or its header is damaged), UNSUPPORTED (of another model
+ * or a newer version), EXHAUSTED (its pages do not fit the KV budget: needed and available in bytes; retryable where
+ * others hold them), CLOSED, INVALID_STATE (in a callback of the engine). Any thread. */
+KVI_API kvi_status KVI_CALL kvi_session_load(kvi_engine* engine, const char* path, size_t path_size,
+                                             const kvi_snapshot_options* options, kvi_session** out,
+                                             kvi_snapshot_result* result, kvi_error** error);
+/* The same from a function. What follows the last page needed is not read.
+ * Errors: those of kvi_session_load; CANCELLED, IO as read answers, INVALID_ARGUMENT (it gave more than fits). */
+KVI_API kvi_status KVI_CALL kvi_session_load_from(kvi_engine* engine, kvi_read_fn read, void* user,
+                                                  const kvi_snapshot_options* options,
+                                                  kvi_session** out, kvi_snapshot_result* result,
+                                                  kvi_error** error);
+/* Reads a snapshot's header; needs no model. Errors: INVALID_ARGUMENT, NOT_FOUND, IO, CORRUPT (no snapshot, or its
+ * header is damaged), UNSUPPORTED (a newer version). Any thread. */
+KVI_API kvi_status KVI_CALL kvi_snapshot_inspect(const char* path, size_t path_size,
+                                                 kvi_snapshot_info* info, kvi_error** error);
+/* Reads all of a snapshot, a few kilobytes at a time, and checks every checksum; needs no model. KVI_OK also where it is
+ * damaged: result->reason is KVI_SNAPSHOT_COMPLETE only where every byte is right.
+ * Errors: INVALID_ARGUMENT, NOT_FOUND, IO. Any thread. */
+KVI_API kvi_status KVI_CALL kvi_snapshot_verify(const char* path, size_t path_size,
+                                                kvi_snapshot_result* result, kvi_error** error);
+
 /* ---- generation -------------------------------------------------------------------------------- */
 
 typedef struct kvi_logit_bias {

@@ -379,6 +379,27 @@ class SessionOptions {
   kvi_session_options options_;
 };
 
+class SnapshotOptions {
+ public:
+  SnapshotOptions() { kvi_snapshot_options_init(&options_, sizeof options_); }
+  SnapshotOptions& allow_foreign_numerics(bool value = true) {
+    return options_.allow_foreign_numerics = value, *this;
+  }
+  SnapshotOptions& session(const SessionOptions& options) { return session_ = options, *this; }
+
+  // Calls use(const kvi_snapshot_options *), which points into *this.
+  template <typename Use>
+  auto with_raw(const Use& use) const {
+    kvi_snapshot_options options = options_;
+    options.session = &session_.raw();
+    return use(&options);
+  }
+
+ private:
+  kvi_snapshot_options options_;
+  SessionOptions session_;
+};
+
 // ---- model --------------------------------------------------------------------------------------
 
 enum class AddBos : int32_t { automatic = KVI_BOS_AUTO, yes = KVI_BOS_YES, no = KVI_BOS_NO };
@@ -575,6 +596,58 @@ inline Result<kvi_plan> try_plan(const kvi_model_shape& shape, const PlanOptions
 #if KVINFER_EXCEPTIONS
 inline kvi_plan plan(const kvi_model_shape& shape, const PlanOptions& options = {}) {
   return try_plan(shape, options).value();
+}
+#endif
+
+// ---- snapshots ----------------------------------------------------------------------------------
+
+// Takes the next bytes of a snapshot; false: it failed, and the call with it.
+using WriteFunction = std::function<bool(const void* bytes, size_t size)>;
+// Gives the next bytes, at most capacity: how many, 0 at the end; nullopt: it failed.
+using ReadFunction = std::function<std::optional<size_t>(void* buffer, size_t capacity)>;
+
+namespace detail {
+
+constexpr int32_t kFunctionFailed = -1;  // no answer of kvinfer.h: IO
+
+inline int32_t KVI_CALL call_write(void* user, const void* bytes, size_t size) {
+  return (*static_cast<const WriteFunction*>(user))(bytes, size) ? KVI_CONTINUE : kFunctionFailed;
+}
+inline int32_t KVI_CALL call_read(void* user, void* buffer, size_t capacity, size_t* size) {
+  const std::optional<size_t> got = (*static_cast<const ReadFunction*>(user))(buffer, capacity);
+  if (!got) return kFunctionFailed;
+  *size = *got;
+  return KVI_CONTINUE;
+}
+
+}  // namespace detail
+
+// "damaged_page" for KVI_SNAPSHOT_DAMAGED_PAGE, and so on.
+inline const char* snapshot_reason_name(int32_t reason) { return kvi_snapshot_reason_name(reason); }
+
+// What a file says of itself; needs no model.
+inline Result<kvi_snapshot_info> try_inspect_snapshot(std::string_view path) {
+  kvi_snapshot_info info;
+  kvi_snapshot_info_init(&info, sizeof info);
+  return detail::get(info, [&](kvi_snapshot_info& out, kvi_error** error) {
+    return kvi_snapshot_inspect(path.data(), path.size(), &out, error);
+  });
+}
+// Whether it is whole: reason is KVI_SNAPSHOT_COMPLETE. Needs no model.
+inline Result<kvi_snapshot_result> try_verify_snapshot(std::string_view path) {
+  kvi_snapshot_result result;
+  kvi_snapshot_result_init(&result, sizeof result);
+  return detail::get(result, [&](kvi_snapshot_result& out, kvi_error** error) {
+    return kvi_snapshot_verify(path.data(), path.size(), &out, error);
+  });
+}
+
+#if KVINFER_EXCEPTIONS
+inline kvi_snapshot_info inspect_snapshot(std::string_view path) {
+  return try_inspect_snapshot(path).value();
+}
+inline kvi_snapshot_result verify_snapshot(std::string_view path) {
+  return try_verify_snapshot(path).value();
 }
 #endif
 
@@ -804,6 +877,17 @@ class Session {
     return detail::make<Session, kvi_session>(
         [&](kvi_session** out, kvi_error** error) { return kvi_session_fork(raw(), out, error); });
   }
+  Result<void> try_save(std::string_view path) {
+    return detail::check([&](kvi_error** error) {
+      return kvi_session_save(raw(), path.data(), path.size(), error);
+    });
+  }
+  Result<void> try_save(const WriteFunction& write) {
+    return detail::check([&](kvi_error** error) {
+      return kvi_session_save_to(raw(), detail::call_write, const_cast<WriteFunction*>(&write),
+                                 error);
+    });
+  }
   Result<std::vector<int32_t>> try_tokens() {
     return detail::fill<std::vector<int32_t>>(
         [&](int32_t* buffer, size_t capacity, size_t* count, kvi_error** error) {
@@ -838,6 +922,8 @@ class Session {
   }
   void truncate(uint32_t num_tokens) { try_truncate(num_tokens).value(); }
   Session fork() { return try_fork().value(); }
+  void save(std::string_view path) { try_save(path).value(); }
+  void save(const WriteFunction& write) { try_save(write).value(); }
   std::vector<int32_t> tokens() { return try_tokens().value(); }
   kvi_session_info info() const { return try_info().value(); }
   Stream generate(const GenerateOptions& options = {}) { return try_generate(options).value(); }
@@ -850,6 +936,12 @@ class Session {
   }
 
   detail::Handle<kvi_session> handle_;
+};
+
+// A session that was loaded, and what was taken of its snapshot.
+struct LoadedSession {
+  Session session;
+  kvi_snapshot_result taken;
 };
 
 // ---- engine -------------------------------------------------------------------------------------
@@ -884,6 +976,21 @@ class Engine {
   Result<Session> try_session(const SessionOptions& options = {}) const {
     return detail::make<Session, kvi_session>([&](kvi_session** out, kvi_error** error) {
       return kvi_session_create(raw(), &options.raw(), out, error);
+    });
+  }
+  Result<LoadedSession> try_load_session(std::string_view path,
+                                         const SnapshotOptions& options = {}) const {
+    return load(options, [&](const kvi_snapshot_options* raw_options, kvi_session** out,
+                             kvi_snapshot_result* taken, kvi_error** error) {
+      return kvi_session_load(raw(), path.data(), path.size(), raw_options, out, taken, error);
+    });
+  }
+  Result<LoadedSession> try_load_session(const ReadFunction& read,
+                                         const SnapshotOptions& options = {}) const {
+    return load(options, [&](const kvi_snapshot_options* raw_options, kvi_session** out,
+                             kvi_snapshot_result* taken, kvi_error** error) {
+      return kvi_session_load_from(raw(), detail::call_read, const_cast<ReadFunction*>(&read),
+                                   raw_options, out, taken, error);
     });
   }
   Result<kvi_stats> try_stats() const {
@@ -940,6 +1047,12 @@ class Engine {
   }
   Model model() const { return try_model().value(); }
   Session session(const SessionOptions& options = {}) const { return try_session(options).value(); }
+  LoadedSession load_session(std::string_view path, const SnapshotOptions& options = {}) const {
+    return try_load_session(path, options).value();
+  }
+  LoadedSession load_session(const ReadFunction& read, const SnapshotOptions& options = {}) const {
+    return try_load_session(read, options).value();
+  }
   kvi_stats stats() const { return try_stats().value(); }
   std::string metrics_text() const { return try_metrics_text().value(); }
   Scores score(const std::vector<int32_t>& tokens, size_t first = 1) const {
@@ -955,6 +1068,19 @@ class Engine {
 #endif
 
  private:
+  template <typename Call>
+  static Result<LoadedSession> load(const SnapshotOptions& options, const Call& call) {
+    kvi_snapshot_result taken;
+    kvi_snapshot_result_init(&taken, sizeof taken);
+    Result<Session> session = options.with_raw([&](const kvi_snapshot_options* raw_options) {
+      return detail::make<Session, kvi_session>([&](kvi_session** out, kvi_error** error) {
+        return call(raw_options, out, &taken, error);
+      });
+    });
+    if (!session) return session.error();
+    return LoadedSession{std::move(*session), taken};
+  }
+
   detail::Handle<kvi_engine> handle_;
 };
 

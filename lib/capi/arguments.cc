@@ -30,7 +30,7 @@ std::string_view text_member(const char* text, size_t size, const char* name) {
 
 std::string tenant_argument(const char* tenant, size_t size) {
   constexpr size_t kMostBytes = size_t{1} << 20;
-  if (tenant != nullptr && size == KVI_ZERO_TERMINATED) size = std::strlen(tenant);
+  if (size == KVI_ZERO_TERMINATED) size = tenant == nullptr ? 0 : std::strlen(tenant);
   if (size > kMostBytes) {
     throw Error(Status::INVALID_ARGUMENT,
                 concat("the tenant has ", size, " bytes; it may have at most ", kMostBytes));

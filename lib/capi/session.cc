@@ -8,6 +8,7 @@
 #include "capi/conversation.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
+#include "capi/session_options.h"
 #include "capi/versioned.h"
 
 using namespace kvi;
@@ -48,18 +49,22 @@ constexpr kvi_session_options kDefaultOptions = {
     .caches = 1,
 };
 
-SessionOptions session_options_argument(const kvi_session_options* options) {
+}  // namespace
+
+SessionOptions kvi::capi::session_options_argument(const kvi_session_options* options) {
   kvi_session_options known = kDefaultOptions;
   if (options != nullptr) known = read_struct(options, kDefaultOptions, "options");
   SessionOptions result;
   if (known.priority < -kMaxPriority || known.priority > kMaxPriority)
     reject_value("priority", known.priority, "from -1000 to 1000");
   result.priority = known.priority;
-  result.tenant = tenant_argument(known.tenant, known.tenant == nullptr && known.tenant_size == KVI_ZERO_TERMINATED ? 0 : known.tenant_size);
+  result.tenant = tenant_argument(known.tenant, known.tenant_size);
   result.reads_shared = flag_argument(known.reads_shared, "reads_shared");
   result.caches = flag_argument(known.caches, "caches");
   return result;
 }
+
+namespace {
 
 std::unique_ptr<kvi_session> make_handle(std::shared_ptr<Engine> engine) {
   auto handle = std::make_unique<kvi_session>();
