@@ -13,5 +13,6 @@ void add_plan(CLI::App& app);
 void add_score(CLI::App& app);
 void add_ppl(CLI::App& app);
 void add_bench(CLI::App& app);
+void add_snapshot(CLI::App& app);
 
 }  // namespace cli

@@ -17,13 +17,14 @@ struct Run {
   InputArguments input;
   bool chat = false;
   std::string system;
+  std::string save_path, load_path;
 
   void operator()() const {
     const std::string prompt = input.read();
     const kvinfer::Model opened = model.open();
     const auto running = kvinfer::Engine::create(opened,
                                                  engine.options(model, opened).max_sequences(1));
-    kvinfer::Session session = running.session();
+    kvinfer::Session session = load_path.empty() ? running.session() : load(running);
     if (chat) {
       std::vector<kvinfer::Message> messages;
       if (!system.empty()) messages.push_back({"system", system});
@@ -34,10 +35,21 @@ struct Run {
     }
     const TextOutput output = model.json ? TextOutput::kept : TextOutput::shown;
     const Generated made = generate(opened, session, sampling.options, sampling.logprobs, output);
+    if (!save_path.empty() && !made.error) session.save(save_path);
     finish(made, output);
     if (made.finish == kvinfer::Finish::cancelled) {
       throw Failure(ExitCode::interrupted, "interrupted");
     }
+  }
+
+  kvinfer::Session load(const kvinfer::Engine& running) const {
+    kvinfer::LoadedSession loaded = running.load_session(load_path);
+    if (loaded.taken.reason != KVI_SNAPSHOT_COMPLETE) {
+      print_warning("of " + load_path + " came " + std::to_string(loaded.taken.num_tokens) +
+                    " tokens, " + std::to_string(loaded.taken.num_kv_tokens) +
+                    " with K and V: " + loaded.taken.text);
+    }
+    return std::move(loaded.session);
   }
 };
 
@@ -52,6 +64,9 @@ void add_run(CLI::App& app) {
   CLI::Option* chat = command.add_flag("--chat", run->chat,
                                        "The prompt is a user's message: apply the chat template");
   command.add_option("--system", run->system, "With --chat: the system message")->needs(chat);
+  command.add_option("--load", run->load_path, "Go on with a session from this file")
+      ->excludes(chat);
+  command.add_option("--save", run->save_path, "Save the session into this file at the end");
   run->sampling.add_to(command);
   run->engine.add_to(command);
   command.callback([run] { (*run)(); });
