@@ -211,6 +211,16 @@ void CacheManager::slide_windows(SequencePages& sequence) {
 
 void CacheManager::attach(SequencePages& sequence, std::span<const TokenId> tokens, int limit,
                           std::vector<PageCopy>& copies) {
+  attach(sequence, tokens, limit, &copies);
+}
+
+void CacheManager::attach_whole_pages(SequencePages& sequence, std::span<const TokenId> tokens) {
+  attach(sequence, tokens, static_cast<int>(tokens.size()), nullptr);
+}
+
+// copies: nullptr where only whole pages are wanted.
+void CacheManager::attach(SequencePages& sequence, std::span<const TokenId> tokens, int limit,
+                          std::vector<PageCopy>* copies) {
   limit = std::min<int>(limit, static_cast<int>(tokens.size()));
   if (!sequence.is_indexed && sequence.pinned.empty()) return;
   if (!sequence.loading.empty() || limit <= sequence.num_tokens) return;
@@ -218,7 +228,8 @@ void CacheManager::attach(SequencePages& sequence, std::span<const TokenId> toke
   sequence.loaded_tokens = {};
   stats.queried_tokens += static_cast<uint64_t>(limit - sequence.num_tokens);
   for (bool in_lower_tiers : {true, false}) {
-    const PrefixMatch match = prefixes_.match(sequence, tokens, limit, in_lower_tiers);
+    PrefixMatch match = prefixes_.match(sequence, tokens, limit, in_lower_tiers);
+    if (copies == nullptr) match.partial = {};
     if (match.num_tokens(page_len_) <= sequence.num_tokens) break;
     if (attach_match(sequence, match, copies)) break;
   }
@@ -255,7 +266,7 @@ class CacheManager::HeldNode {
 
 // False: there is no room for what is to be loaded; nothing has changed.
 bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& match,
-                                std::vector<PageCopy>& copies) {
+                                std::vector<PageCopy>* copies) {
   struct Found {
     int group;
     int index;
@@ -325,7 +336,7 @@ bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& matc
     // Where the text now takes its own way, others may do the same.
     prefixes_.mark_boundary(sequence.node);
   }
-  if (match.partial.num_tokens > 0) attach_partial(sequence, match.partial, copies);
+  if (match.partial.num_tokens > 0) attach_partial(sequence, match.partial, *copies);
   peak_bytes_ = std::max(peak_bytes_, used_bytes());
   return true;
 }
@@ -338,10 +349,18 @@ void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Par
   const size_t num_copies = copies.size();
   std::vector<PageId> sources, own;
   for (int g = 0; g < num_groups(); ++g) {
-    sources.push_back(prefixes_.tree().place(partial.node, TierId::device, g));
+    // One that is only now being loaded cannot be copied yet.
+    const PageId source = prefixes_.tree().place(partial.node, TierId::device, g);
+    const bool is_there = source != PrefixTree::kNowhere &&
+                          prefixes_.pages().pool(g).state(source) == PageState::committed;
+    sources.push_back(is_there ? source : PrefixTree::kNowhere);
   }
   for (int g = 0; g < num_groups(); ++g) {
-    own.push_back(prefixes_.allocate(g, sequence.scope, copies));
+    // What is loaded is overwritten as a whole; zeroing it meanwhile would spoil it.
+    std::vector<PageCopy> unwanted;
+    const bool is_loaded = sources[g] == PrefixTree::kNowhere;
+    own.push_back(prefixes_.allocate(g, sequence.scope, is_loaded ? unwanted : copies));
+    undo_copies(unwanted, 0);
     if (own.back() == kNoPage) break;
   }
   const bool has_room = own.back() != kNoPage;
@@ -453,13 +472,16 @@ bool CacheManager::suspend(SequencePages& sequence, std::span<const TokenId> tok
   };
   *needed = 0;
   each([&](NodeId node, int g) {
-    if (prefixes_.tree().place(node, tier_id, g) != PrefixTree::kNowhere) pin(node, g);
-    else *needed += page_bytes(g);
+    if (prefixes_.tree().place(node, tier_id, g) != PrefixTree::kNowhere)
+      pin(node, g);
+    else
+      *needed += page_bytes(g);
     return true;
   });
   const bool fits = tier->pinned_bytes() + *needed <= tier->budget_bytes() &&
                     each([&](NodeId node, int g) {
-                      if (prefixes_.tree().place(node, tier_id, g) != PrefixTree::kNowhere) return true;
+                      if (prefixes_.tree().place(node, tier_id, g) != PrefixTree::kNowhere)
+                        return true;
                       if (!prefixes_.store(node, g, tier_id)) return false;
                       pin(node, g);
                       return true;
@@ -495,8 +517,7 @@ bool CacheManager::compact(SequencePages& sequence, std::vector<PageCopy>& copie
 }
 
 void CacheManager::unpin_from(SequencePages& sequence, int first) {
-  while (!sequence.pinned.empty() &&
-         prefixes_.tree().depth(sequence.pinned.back()) >= first) {
+  while (!sequence.pinned.empty() && prefixes_.tree().depth(sequence.pinned.back()) >= first) {
     const NodeId node = sequence.pinned.back();
     sequence.pinned.pop_back();
     for (int g = 0; g < num_groups(); ++g) prefixes_.tier(sequence.pinned_tier)->unpin(node, g);
@@ -520,7 +541,8 @@ void CacheManager::drop_pages_from(SequencePages& sequence, int first) {
     }
     sequence.first_held[g] = std::min(sequence.first_held[g], first);
   }
-  std::erase_if(sequence.loading, [&](const PageInTable& loading) { return loading.index >= first; });
+  std::erase_if(sequence.loading,
+                [&](const PageInTable& loading) { return loading.index >= first; });
 }
 
 void CacheManager::truncate(SequencePages& sequence, int num_tokens) {

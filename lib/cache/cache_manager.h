@@ -34,6 +34,8 @@ class CacheManager {
   // be computed by who asks for its logits. Pages in lower tiers are loaded: see is_ready. copies: appended to.
   void attach(SequencePages& sequence, std::span<const TokenId> tokens, int limit,
               std::vector<PageCopy>& copies);
+  // The same in whole pages: nothing is to be copied.
+  void attach_whole_pages(SequencePages& sequence, std::span<const TokenId> tokens);
   // False: pages of it are still on their way. What fails to come is left out, to be computed.
   bool is_ready(SequencePages& sequence);
   // Makes positions [num_tokens, num_tokens + count) writable in all groups, or changes nothing and returns
@@ -82,7 +84,7 @@ class CacheManager {
   const std::vector<LayerGroup>& groups() const { return prefixes_.groups(); }
   std::byte* pages(int group) const { return prefixes_.pages().address(group); }
   uint64_t budget_bytes() const { return prefixes_.pages().budget_bytes(); }
-  uint64_t least_budget() const { return least_budget_; }  // one page of each group
+  uint64_t least_budget() const { return least_budget_; }                 // one page of each group
   uint64_t used_bytes() const { return prefixes_.pages().used_bytes(); }  // held by sequences
   uint64_t peak_bytes() const { return peak_bytes_; }
   uint64_t mapped_bytes() const { return prefixes_.pages().mapped_bytes(); }
@@ -97,8 +99,10 @@ class CacheManager {
   int pages_for(int num_tokens) const { return (num_tokens + page_len_ - 1) / page_len_; }
   // Whether the page that holds the next position exists and must not be written to by this sequence.
   bool tail_is_immutable(const SequencePages& sequence, int group) const;
+  void attach(SequencePages& sequence, std::span<const TokenId> tokens, int limit,
+              std::vector<PageCopy>* copies);
   bool attach_match(SequencePages& sequence, const PrefixMatch& match,
-                    std::vector<PageCopy>& copies);
+                    std::vector<PageCopy>* copies);
   void attach_partial(SequencePages& sequence, const PrefixTree::Partial& partial,
                       std::vector<PageCopy>& copies);
   void index_whole_pages(SequencePages& sequence, std::span<const TokenId> tokens);

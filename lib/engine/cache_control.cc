@@ -36,12 +36,10 @@ std::shared_ptr<PinnedPrefix> EngineCore::pin_cached(const std::string& tenant,
   check_open();
   std::lock_guard lock(mutex_);
   SequencePages pages = look_up_sequence(tenant, true);
-  std::vector<PageCopy> copies;
-  cache_->attach(pages, tokens, whole_pages(tokens.size()), copies);
-  KVI_CHECK(copies.empty());
+  cache_->attach_whole_pages(pages, tokens);
   if (pages.num_tokens == 0) {
-    throw Error(Status::NOT_FOUND,
-                concat("none of the ", tokens.size(), " tokens is cached for this tenant; preload them"));
+    throw Error(Status::NOT_FOUND, concat("none of the ", tokens.size(),
+                                          " tokens is cached for this tenant; preload them"));
   }
   cache_->mark_boundary(pages, options.band);
   return make_pin(std::move(pages), options);
@@ -91,16 +89,11 @@ int64_t EngineCore::expire_pins() {
   return next;
 }
 
-int EngineCore::whole_pages(size_t num_tokens) const {
-  return static_cast<int>(num_tokens) / cache_->page_len() * cache_->page_len();
-}
-
 uint32_t EngineCore::prefetch(const std::string& tenant, std::span<const TokenId> tokens) {
   check_open();
   std::lock_guard lock(mutex_);
   SequencePages pages = look_up_sequence(tenant, true);
-  std::vector<PageCopy> copies;
-  cache_->attach(pages, tokens, whole_pages(tokens.size()), copies);
+  cache_->attach_whole_pages(pages, tokens);
   const uint32_t num_tokens = static_cast<uint32_t>(pages.num_tokens);
   prefetching_.push_back(std::move(pages));
   work_.notify_all();
@@ -109,9 +102,7 @@ uint32_t EngineCore::prefetch(const std::string& tenant, std::span<const TokenId
 
 void EngineCore::resume(SequenceState& sequence) {
   std::lock_guard lock(mutex_);
-  std::vector<PageCopy> copies;
-  cache_->attach(sequence.pages, sequence.tokens, whole_pages(sequence.tokens.size()), copies);
-  KVI_CHECK(copies.empty());
+  cache_->attach_whole_pages(sequence.pages, sequence.tokens);
   sequence.last_used = ++num_requests_;
   work_.notify_all();
 }
@@ -164,6 +155,7 @@ CacheReport EngineCore::cache_report() const {
   report.num_pins = static_cast<uint32_t>(pins_.size());
   report.num_pages_indexed = static_cast<uint64_t>(prefixes.tree().num_nodes() - 1);
   report.granule_bytes = pages.granule_bytes();
+  report.num_moves = prefixes.num_moves();
   TierReport& device = report.tiers[0];
   device.budget_bytes = pages.budget_bytes();
   device.mapped_bytes = pages.mapped_bytes();

@@ -52,6 +52,7 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
     });
     cache_->prefixes().pages().set_member(budget_member_);
   }
+  start_worker();
   metrics_ = std::make_shared<Metrics>(cache_->groups().size());
   metrics_->set_budget(TierId::device, cache_->budget_bytes());
   show_gauges();
@@ -129,56 +130,6 @@ void EngineCore::abandon(SequenceState& sequence) {
   show_gauges();
 }
 
-void EngineCore::suspend(SequenceState& sequence, TierId tier) {
-  std::lock_guard lock(mutex_);
-  suspend_pages(sequence.pages, sequence.tokens, tier);
-  work_.notify_all();
-}
-
-void EngineCore::suspend_pages(SequencePages& pages, std::span<const TokenId> tokens, TierId tier) {
-  const LowerTier* lower = cache_->prefixes().tier(tier);
-  const char* name = tier == TierId::host ? "host" : "disk";
-  if (lower == nullptr) {
-    throw Error(Status::UNSUPPORTED, concat("the engine has no ", name, " tier; open it with ", name,
-                                            "_cache_bytes"));
-  }
-  if (!cache_->is_ready(pages)) {
-    throw Error(Status::BUSY, "pages are on their way from a lower tier; try again when they have come")
-        .retryable();
-  }
-  uint64_t needed = 0;
-  if (cache_->suspend(pages, tokens, tier, &needed)) return;
-  const uint64_t available = lower->budget_bytes() - lower->pinned_bytes();
-  throw Error(Status::EXHAUSTED,
-              concat("the ", name, " tier has no room to keep the session: it needs ", needed,
-                     " bytes, ", available, " are not pinned by others"))
-      .amounts(needed, available)
-      .retryable();
-}
-
-// ---- the budget ----
-
-void EngineCore::set_budget(uint64_t num_bytes) {
-  std::lock_guard lock(mutex_);
-  const uint64_t most = cache_->prefixes().pages().range_bytes();
-  if (num_bytes < cache_->least_budget() || num_bytes > most) {
-    throw Error(Status::INVALID_ARGUMENT,
-                concat("kv_budget_bytes is ", num_bytes, "; it must be from ", cache_->least_budget(),
-                       " (one page of each layer group) to ", most,
-                       " (the device's memory)"))
-        .amounts(num_bytes, most);
-  }
-  cache_->prefixes().pages().set_budget(num_bytes);
-  stats_.kv_budget_bytes = num_bytes;
-  keep_within_budget();
-  work_.notify_all();
-}
-
-uint64_t EngineCore::trim(uint64_t num_bytes) {
-  std::lock_guard lock(mutex_);
-  return cache_->prefixes().trim(num_bytes);
-}
-
 void EngineCore::describe(const SequenceState& sequence, SessionInfo& info) const {
   std::lock_guard lock(mutex_);
   info.kv_bytes = cache_->held_bytes(sequence.pages);
@@ -238,7 +189,6 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
 
 void EngineCore::run() {
   thread_id_.store(std::this_thread::get_id());
-  start_worker();
   std::unique_lock lock(mutex_);
   while (!stopping_.load()) {
     try {
@@ -308,13 +258,15 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
     dispatch_moves();
     Copies copies(*this, step.copies, lock);
     if (step.exhausted != nullptr) {
+      if (wait_for_shared_memory(*step.exhausted, lock)) continue;
       end_job(job_of(*step.exhausted), Finish::error, exhausted_error(*step.exhausted));
       continue;
     }
     if (step.items.empty()) {
-      if (step.copies.empty()) wait_for_work(lock, next_expiry);
+      if (!step.is_to_be_retried) wait_for_work(lock, next_expiry);
       continue;
     }
+    num_memory_waits_ = 0;
     prepare(step);
     lock.unlock();
     copies.make();
@@ -327,7 +279,8 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
 
 void EngineCore::wait_for_work(std::unique_lock<std::mutex>& lock, int64_t until_us) {
   if (until_us == PinnedPrefix::kNever) return work_.wait(lock);
-  work_.wait_for(lock, std::chrono::microseconds(std::max<int64_t>(0, until_us - clock_->now_us())));
+  work_.wait_for(lock,
+                 std::chrono::microseconds(std::max<int64_t>(0, until_us - clock_->now_us())));
 }
 
 void EngineCore::reap_interrupted() {
@@ -371,8 +324,8 @@ void EngineCore::make_copies(std::span<const PageCopy> copies) {
     if (copy.from == kNoPage) {
       model_->backend().zero_page(to, page_bytes);
     } else {
-      model_->backend().copy_page(
-          to, group.pages + static_cast<uint64_t>(copy.from) * page_bytes, page_bytes);
+      model_->backend().copy_page(to, group.pages + static_cast<uint64_t>(copy.from) * page_bytes,
+                                  page_bytes);
     }
   }
 }
@@ -441,51 +394,6 @@ void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) {
   job.on_end(finish, std::move(error));
 }
 
-void EngineCore::show_gauges() {
-  metrics_->set_queue(static_cast<uint64_t>(scheduler_->num_running()),
-                      static_cast<uint64_t>(scheduler_->num_waiting()));
-  metrics_->set_sessions(stats_.num_sessions);
-  const PrefixCache& prefixes = cache_->prefixes();
-  const DevicePages& pages = prefixes.pages();
-  metrics_->set_budget(TierId::device, pages.budget_bytes());
-  for (int g = 0; g < pages.num_groups(); ++g) {
-    const PagePool& pool = pages.pool(g);
-    const auto bytes_in = [&](PageClass page_class) {
-      return static_cast<uint64_t>(pool.num_in_class(page_class)) * pages.range(g).page_bytes();
-    };
-    PageUse use;
-    use.mapped_bytes = pages.range(g).mapped_bytes();
-    use.allocated_bytes = bytes_in(PageClass::private_) + bytes_in(PageClass::pinned);
-    use.cached_bytes = bytes_in(PageClass::cached);
-    use.deferred_bytes = bytes_in(PageClass::deferred);
-    metrics_->set_pages(TierId::device, static_cast<size_t>(g), use);
-  }
-  // Counters of the core, told by what they grew.
-  const CacheStats& now = prefixes.stats();
-  const CacheStats before = std::exchange(shown_cache_, now);
-  for (TierId tier : {TierId::device, TierId::host, TierId::disk}) {
-    const int t = static_cast<int>(tier);
-    if (tier != TierId::device) {
-      const LowerTier* lower = prefixes.tier(tier);
-      if (lower == nullptr) continue;
-      metrics_->set_budget(tier, lower->budget_bytes());
-      metrics_->swapped(tier, SwapDirection::out, now.stored_bytes[t] - before.stored_bytes[t]);
-      metrics_->swapped(tier, SwapDirection::in, now.loaded_bytes[t] - before.loaded_bytes[t]);
-    }
-    metrics_->prefix_hit(tier, now.hit_tokens[t] - before.hit_tokens[t]);
-    metrics_->evicted(tier, now.evicted_pages[t] - before.evicted_pages[t]);
-  }
-  const SchedulerStats& scheduling = scheduler_->stats();
-  for (; shown_scheduling_.preemptions_swapped < scheduling.preemptions_swapped;
-       ++shown_scheduling_.preemptions_swapped) {
-    metrics_->preempted(Preemption::swap);
-  }
-  for (; shown_scheduling_.preemptions_recomputed < scheduling.preemptions_recomputed;
-       ++shown_scheduling_.preemptions_recomputed) {
-    metrics_->preempted(Preemption::recompute);
-  }
-}
-
 // Not under the mutex: the caller's function may release handles.
 void EngineCore::log_failures(std::unique_lock<std::mutex>& lock) {
   while (!failures_.empty()) {
@@ -507,96 +415,6 @@ void EngineCore::end_started(const Error& error) {
 
 Job& EngineCore::job_of(const SchedSequence& sequence) {
   return *static_cast<Job*>(sequence.owner);
-}
-
-// The session that was idle longest gives its pages up; they stay cached while there is memory.
-bool EngineCore::reclaim_idle_session() {
-  SequenceState* oldest = nullptr;
-  for (SequenceState* sequence : sequences_) {
-    if (sequence->owner.load() == SequenceOwner::request) continue;
-    if (cache_->held_bytes(sequence->pages) == 0) continue;
-    if (oldest == nullptr || sequence->last_used < oldest->last_used) oldest = sequence;
-  }
-  if (oldest == nullptr) return false;
-  cache_->park(oldest->pages);
-  return true;
-}
-
-// Grows the budget where it is nearly used up, and gives back what is leased beyond it.
-void EngineCore::keep_within_budget() {
-  DevicePages& pages = cache_->prefixes().pages();
-  const uint64_t budget = pages.budget_bytes();
-  const uint64_t most = options_.kv_budget_max_bytes;
-  if (budget < most && static_cast<double>(pages.used_bytes()) >=
-                           options_.kv_grow_at * static_cast<double>(budget)) {
-    const double grown = options_.kv_grow_factor * static_cast<double>(budget);
-    pages.set_budget(grown < static_cast<double>(most) ? static_cast<uint64_t>(grown) : most);
-    stats_.kv_budget_bytes = pages.budget_bytes();
-  }
-  uint64_t excess = pages.excess_bytes();
-  if (memory_wanted_.exchange(false)) excess = std::max(excess, pages.bytes_in_class(PageClass::cached));
-  while (excess > 0) {
-    if (cache_->prefixes().trim(excess) >= excess) return;
-    excess = pages.excess_bytes();
-    if (excess == 0 || (!reclaim_idle_session() && !scheduler_->preempt_one())) return;
-  }
-}
-
-void EngineCore::start_worker() {
-  if (!stores_[0] && !stores_[1]) return;
-  std::vector<TransferWorker::GroupPages> groups;
-  for (const KvGroupPages& group : placement_.groups) {
-    groups.push_back({group.pages, group.layout->page_bytes});
-  }
-  worker_ = std::make_unique<TransferWorker>(
-      std::move(groups), stores_, [this](const PageMove& move, bool ok, double seconds) {
-        complete_move(move, ok, seconds);
-      });
-}
-
-void EngineCore::dispatch_moves() {
-  if (!worker_) return;
-  std::vector<PageMove> moves = cache_->prefixes().take_moves(SIZE_MAX);
-  if (!moves.empty()) worker_->push(std::move(moves));
-}
-
-void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {
-  std::lock_guard lock(mutex_);
-  if (ok && move.tier == TierId::host && move.kind != MoveKind::discard && seconds > 0) {
-    const double rate = static_cast<double>(placement_.groups[move.group].layout->page_bytes) / seconds;
-    double& mean = rates_.host_bytes_per_second;
-    mean = mean == 0 ? rate : mean + (rate - mean) / 16;
-    scheduler_->set_rates(rates_);
-  }
-  cache_->prefixes().complete(move.id, ok);
-  work_.notify_all();
-}
-
-uint64_t EngineCore::bytes_alone(const SchedSequence& scheduled) const {
-  return cache_->least_budget_for(*scheduled.pages, scheduled.num_known,
-                                  static_cast<int>(options_.max_batch_tokens));
-}
-
-Error EngineCore::never_fits_error(const SchedSequence& scheduled) const {
-  const uint64_t needed = bytes_alone(scheduled), budget = cache_->budget_bytes();
-  Error error(Status::EXHAUSTED,
-              concat("the KV budget can never hold ", scheduled.num_known,
-                     " tokens: their pages take ", needed, " bytes and kv_budget_bytes is ", budget,
-                     "; raise kv_budget_bytes or shorten the prompt"));
-  return error.amounts(needed, budget);
-}
-
-Error EngineCore::exhausted_error(const SchedSequence& scheduled) const {
-  if (bytes_alone(scheduled) > cache_->budget_bytes()) return never_fits_error(scheduled);
-  const uint64_t needed = cache_->bytes_to_reach_alone(*scheduled.pages, scheduled.num_known,
-                                                       static_cast<int>(options_.max_batch_tokens));
-  const uint64_t available = cache_->budget_bytes() - cache_->used_bytes();
-  Error error(
-      Status::EXHAUSTED,
-      concat("the KV budget of ", cache_->budget_bytes(), " bytes is used up: this request needs ",
-             needed, " more bytes for ", scheduled.num_known, " tokens, ", available,
-             " are free; release sessions or raise kv_budget_bytes"));
-  return error.amounts(needed, available).retryable();
 }
 
 }  // namespace kvi

@@ -122,6 +122,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
 
   class Copies;
 
+  bool wait_for_shared_memory(const SchedSequence& sequence, std::unique_lock<std::mutex>& lock);
   void run_steps(std::unique_lock<std::mutex>& lock);
   void reap_interrupted();
   void prepare(const Step& step);
@@ -144,7 +145,6 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void let_go(PinnedPrefix& pin);
   int64_t expire_pins();
   void end_prefetches();
-  int whole_pages(size_t num_tokens) const;  // the tokens of them
   void suspend_pages(SequencePages& pages, std::span<const TokenId> tokens, TierId tier);
   void wait_for_work(std::unique_lock<std::mutex>& lock, int64_t until_us);
   void show_gauges();  // to metrics_: requires the mutex
@@ -180,11 +180,11 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   uint64_t num_requests_ = 0;
   CacheStats shown_cache_;           // as metrics_ has them
   SchedulerStats shown_scheduling_;  // likewise
-  std::vector<PinnedPrefix*> pins_;         // that are held
+  std::vector<PinnedPrefix*> pins_;  // that are held
   std::vector<SequencePages> prefetching_;
   SchedulerRates rates_;
-  int budget_member_ = -1;  // of a shared budget
-  std::vector<std::string> failures_;       // not logged yet
+  int budget_member_ = -1;             // of a shared budget
+  std::vector<std::string> failures_;  // not logged yet
   EngineStats stats_;
 
   KvPlacement placement_;  // as it was made
@@ -194,9 +194,10 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   Batch batch_;
   std::vector<float> logits_;  // [max_logit_rows, vocab]
   int max_logit_rows_ = 0;
+  int num_memory_waits_ = 0;  // since the last step
 
   std::vector<std::shared_ptr<TierStore>> stores_;  // [lower tier]
-  std::unique_ptr<TransferWorker> worker_;  // nullptr: there is no lower tier
+  std::unique_ptr<TransferWorker> worker_;          // nullptr: there is no lower tier
 };
 
 }  // namespace kvi

@@ -73,8 +73,9 @@ struct PreloadOptions {
 
 struct TierReport {
   uint64_t budget_bytes = 0, mapped_bytes = 0;
-  uint64_t used_bytes = 0;    // device: held by sequences and pins; below: in slots
-  uint64_t pinned_bytes = 0;  // device: of these, indexed too; below: kept for suspended sessions and pins
+  uint64_t used_bytes = 0;  // device: held by sequences and pins; below: in slots
+  uint64_t pinned_bytes =
+      0;  // device: of these, indexed too; below: kept for suspended sessions and pins
   uint64_t cached_bytes = 0;
   uint64_t deferred_bytes = 0;
   uint64_t evicted_pages = 0;
@@ -88,6 +89,7 @@ struct CacheReport {
   uint64_t num_pages_indexed = 0;
   uint64_t granule_bytes = 0;
   uint32_t num_pins = 0;
+  uint64_t num_moves = 0;  // of pages between tiers, planned and under way
 };
 
 struct LogitBias {

@@ -131,8 +131,10 @@ const Step& Scheduler::schedule() {
   step_.items.clear();
   step_.copies.clear();
   step_.exhausted = nullptr;
-  step_.is_loading = false;
+  step_.awaits_moves = false;
+  step_.is_to_be_retried = false;
   ++num_steps_;
+  const uint64_t num_preempted = stats_.preemptions_swapped + stats_.preemptions_recomputed;
   int tokens_left = limits_.max_batch_tokens;
   SchedSequence* stalled = nullptr;  // the last one found without pages
   const auto schedule = [&](SchedSequence& sequence) {
@@ -154,7 +156,7 @@ const Step& Scheduler::schedule() {
   };
   const auto is_ready = [&](SchedSequence& sequence) {
     const bool ready = cache_.is_ready(*sequence.pages);
-    step_.is_loading |= !ready;
+    step_.awaits_moves |= !ready;
     return ready;
   };
 
@@ -162,7 +164,6 @@ const Step& Scheduler::schedule() {
     KVI_CHECK(sequence.num_pending() > 0);
     if (sequence.num_pending() == 1 && is_ready(sequence)) schedule(sequence);
   });
-  const uint64_t num_preempted = stats_.preemptions_swapped + stats_.preemptions_recomputed;
   if (stalled == nullptr && tokens_left > 0) admit();
 
   // Prefill, in order of arrival; but first what ends within a fair share of the step, so that a short
@@ -180,9 +181,9 @@ const Step& Scheduler::schedule() {
   }
   const bool has_preempted = num_preempted !=
                              stats_.preemptions_swapped + stats_.preemptions_recomputed;
-  if (step_.items.empty() && stalled != nullptr && !step_.is_loading && !has_preempted &&
-      step_.copies.empty() && step_.exhausted == nullptr) {
-    step_.exhausted = stalled;
+  if (step_.items.empty() && stalled != nullptr) {
+    step_.is_to_be_retried = has_preempted || !step_.copies.empty();
+    if (!step_.is_to_be_retried) name_exhausted(*stalled);
   }
   return step_;
 }
@@ -231,6 +232,15 @@ uint64_t Scheduler::watermark_bytes() const {
   return cache_.budget_bytes() / kWatermarkShare / page_bytes * page_bytes;
 }
 
+// Nothing can go on for want of pages; those that move between tiers may still come free.
+void Scheduler::name_exhausted(SchedSequence& sequence) {
+  if (cache_.prefixes().num_moves() > 0) {
+    step_.awaits_moves = true;
+  } else if (!step_.awaits_moves && step_.exhausted == nullptr) {
+    step_.exhausted = &sequence;
+  }
+}
+
 // A request starts when the pages of its whole prompt are free beside what the running prefills will still
 // take, so that they do not starve each other halfway. One that does not fit while nobody runs would wait
 // for ever.
@@ -241,7 +251,7 @@ void Scheduler::admit() {
     SchedSequence* next = waiting_.next(shares_);
     if (next == nullptr) return;
     if (!has_room_for(*next, promised)) {
-      if (running_.empty() && !step_.is_loading) step_.exhausted = next;
+      if (running_.empty()) name_exhausted(*next);
       return;
     }
     waiting_.pop(*next);

@@ -40,7 +40,8 @@ struct Step {
   std::vector<PageCopy> copies;  // to be done before the step computes
   // Set when nothing can go on within the page budget: this one must end to let the others continue.
   SchedSequence* exhausted = nullptr;
-  bool is_loading = false;  // somebody waits for pages from a lower tier
+  bool awaits_moves = false;  // somebody waits for pages that move between tiers
+  bool is_to_be_retried = false;  // pages changed hands: the next schedule may find more
 };
 
 struct SchedulerStats {
@@ -78,6 +79,7 @@ class Scheduler {
   void admit();
   bool reclaim_pages(const SchedSequence& wanting);
   uint64_t watermark_bytes() const;
+  void name_exhausted(SchedSequence& sequence);
   bool has_room_for(SchedSequence& sequence, uint64_t promised);
 
   CacheManager& cache_;

@@ -1,0 +1,223 @@
+// The engine's memory: its budget, who gives pages up, moves between tiers, and what of it is shown.
+#include <algorithm>
+#include <utility>
+
+#include "base/error.h"
+#include "base/text.h"
+#include "engine/engine_core.h"
+
+namespace kvi {
+namespace {
+
+// How long a request waits for memory of a shared budget: about two seconds, in which others may end their steps.
+constexpr std::chrono::milliseconds kMemoryWait{10};
+constexpr int kMostMemoryWaits = 200;
+constexpr uint64_t kGivenToOthers = 8;  // of what is cached, one part in so many at a time
+
+}  // namespace
+
+void EngineCore::suspend(SequenceState& sequence, TierId tier) {
+  std::lock_guard lock(mutex_);
+  suspend_pages(sequence.pages, sequence.tokens, tier);
+  work_.notify_all();
+}
+
+void EngineCore::suspend_pages(SequencePages& pages, std::span<const TokenId> tokens, TierId tier) {
+  const LowerTier* lower = cache_->prefixes().tier(tier);
+  const char* name = tier == TierId::host ? "host" : "disk";
+  if (lower == nullptr) {
+    throw Error(Status::UNSUPPORTED,
+                concat("the engine has no ", name, " tier; open it with ", name, "_cache_bytes"));
+  }
+  if (!cache_->is_ready(pages)) {
+    throw Error(Status::BUSY,
+                "pages are on their way from a lower tier; try again when they have come")
+        .retryable();
+  }
+  uint64_t needed = 0;
+  if (cache_->suspend(pages, tokens, tier, &needed)) return;
+  const uint64_t available = lower->budget_bytes() - lower->pinned_bytes();
+  throw Error(Status::EXHAUSTED,
+              concat("the ", name, " tier has no room to keep the session: it needs ", needed,
+                     " bytes, ", available, " are not pinned by others"))
+      .amounts(needed, available)
+      .retryable();
+}
+
+void EngineCore::set_budget(uint64_t num_bytes) {
+  std::lock_guard lock(mutex_);
+  const uint64_t most = cache_->prefixes().pages().range_bytes();
+  if (num_bytes < cache_->least_budget() || num_bytes > most) {
+    throw Error(
+        Status::INVALID_ARGUMENT,
+        concat("kv_budget_bytes is ", num_bytes, "; it must be from ", cache_->least_budget(),
+               " (one page of each layer group) to ", most, " (the device's memory)"))
+        .amounts(num_bytes, most);
+  }
+  cache_->prefixes().pages().set_budget(num_bytes);
+  stats_.kv_budget_bytes = num_bytes;
+  // The engine's thread does the rest between its steps.
+  cache_->prefixes().trim(cache_->prefixes().pages().excess_bytes());
+  work_.notify_all();
+}
+
+uint64_t EngineCore::trim(uint64_t num_bytes) {
+  std::lock_guard lock(mutex_);
+  return cache_->prefixes().trim(num_bytes);
+}
+
+// The session that was idle longest gives its pages up; they stay cached while there is memory.
+bool EngineCore::reclaim_idle_session() {
+  SequenceState* oldest = nullptr;
+  for (SequenceState* sequence : sequences_) {
+    if (sequence->owner.load() == SequenceOwner::request) continue;
+    if (cache_->held_bytes(sequence->pages) == 0) continue;
+    if (oldest == nullptr || sequence->last_used < oldest->last_used) oldest = sequence;
+  }
+  if (oldest == nullptr) return false;
+  cache_->park(oldest->pages);
+  return true;
+}
+
+// Grows the budget where it is nearly used up, and gives back what is leased beyond it.
+void EngineCore::keep_within_budget() {
+  DevicePages& pages = cache_->prefixes().pages();
+  const uint64_t budget = pages.budget_bytes();
+  const uint64_t most = options_.kv_budget_max_bytes;
+  if (budget < most && static_cast<double>(pages.used_bytes()) >=
+                           options_.kv_grow_at * static_cast<double>(budget)) {
+    const double grown = options_.kv_grow_factor * static_cast<double>(budget);
+    pages.set_budget(grown < static_cast<double>(most) ? static_cast<uint64_t>(grown) : most);
+    stats_.kv_budget_bytes = pages.budget_bytes();
+  }
+  uint64_t excess = pages.excess_bytes();
+  if (memory_wanted_.exchange(false)) {
+    // A part at a time: whoever wants more asks again.
+    excess = std::max(
+        excess, pages.bytes_in_class(PageClass::cached) / kGivenToOthers + pages.granule_bytes());
+  }
+  while (excess > 0) {
+    if (cache_->prefixes().trim(excess) >= excess) return;
+    excess = pages.excess_bytes();
+    if (excess == 0 || (!reclaim_idle_session() && !scheduler_->preempt_one())) return;
+  }
+}
+
+// Waits a little, where the others of a shared budget may still give back what this request lacks.
+bool EngineCore::wait_for_shared_memory(const SchedSequence& sequence,
+                                        std::unique_lock<std::mutex>& lock) {
+  const DevicePages& pages = cache_->prefixes().pages();
+  const bool may_come = options_.shared_budget && options_.shared_budget->num_members() > 1 &&
+                        options_.shared_budget->leased() > pages.mapped_bytes() &&
+                        bytes_alone(sequence) <=
+                            std::min(pages.budget_bytes(), options_.shared_budget->limit());
+  if (!may_come || num_memory_waits_ >= kMostMemoryWaits) return false;
+  ++num_memory_waits_;
+  options_.shared_budget->call_for_memory(budget_member_);
+  work_.wait_for(lock, kMemoryWait);
+  return true;
+}
+
+void EngineCore::start_worker() {
+  if (!stores_[0] && !stores_[1]) return;
+  std::vector<TransferWorker::GroupPages> groups;
+  for (const KvGroupPages& group : placement_.groups) {
+    groups.push_back({group.pages, group.layout->page_bytes});
+  }
+  worker_ = std::make_unique<TransferWorker>(
+      std::move(groups), stores_,
+      [this](const PageMove& move, bool ok, double seconds) { complete_move(move, ok, seconds); });
+}
+
+void EngineCore::dispatch_moves() {
+  if (!worker_) return;
+  std::vector<PageMove> moves = cache_->prefixes().take_moves(SIZE_MAX);
+  if (!moves.empty()) worker_->push(std::move(moves));
+}
+
+void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {
+  std::lock_guard lock(mutex_);
+  if (ok && move.tier == TierId::host && move.kind != MoveKind::discard && seconds > 0) {
+    const double rate = static_cast<double>(placement_.groups[move.group].layout->page_bytes) /
+                        seconds;
+    double& mean = rates_.host_bytes_per_second;
+    mean = mean == 0 ? rate : mean + (rate - mean) / 16;
+    scheduler_->set_rates(rates_);
+  }
+  cache_->prefixes().complete(move.id, ok);
+  work_.notify_all();
+}
+
+void EngineCore::show_gauges() {
+  metrics_->set_queue(static_cast<uint64_t>(scheduler_->num_running()),
+                      static_cast<uint64_t>(scheduler_->num_waiting()));
+  metrics_->set_sessions(stats_.num_sessions);
+  const PrefixCache& prefixes = cache_->prefixes();
+  const DevicePages& pages = prefixes.pages();
+  metrics_->set_budget(TierId::device, pages.budget_bytes());
+  for (int g = 0; g < pages.num_groups(); ++g) {
+    const PagePool& pool = pages.pool(g);
+    const auto bytes_in = [&](PageClass page_class) {
+      return static_cast<uint64_t>(pool.num_in_class(page_class)) * pages.range(g).page_bytes();
+    };
+    PageUse use;
+    use.mapped_bytes = pages.range(g).mapped_bytes();
+    use.allocated_bytes = bytes_in(PageClass::private_) + bytes_in(PageClass::pinned);
+    use.cached_bytes = bytes_in(PageClass::cached);
+    use.deferred_bytes = bytes_in(PageClass::deferred);
+    metrics_->set_pages(TierId::device, static_cast<size_t>(g), use);
+  }
+  // Counters of the core, told by what they grew.
+  const CacheStats& now = prefixes.stats();
+  const CacheStats before = std::exchange(shown_cache_, now);
+  for (TierId tier : {TierId::device, TierId::host, TierId::disk}) {
+    const int t = static_cast<int>(tier);
+    if (tier != TierId::device) {
+      const LowerTier* lower = prefixes.tier(tier);
+      if (lower == nullptr) continue;
+      metrics_->set_budget(tier, lower->budget_bytes());
+      metrics_->swapped(tier, SwapDirection::out, now.stored_bytes[t] - before.stored_bytes[t]);
+      metrics_->swapped(tier, SwapDirection::in, now.loaded_bytes[t] - before.loaded_bytes[t]);
+    }
+    metrics_->prefix_hit(tier, now.hit_tokens[t] - before.hit_tokens[t]);
+    metrics_->evicted(tier, now.evicted_pages[t] - before.evicted_pages[t]);
+  }
+  const SchedulerStats& scheduling = scheduler_->stats();
+  for (; shown_scheduling_.preemptions_swapped < scheduling.preemptions_swapped;
+       ++shown_scheduling_.preemptions_swapped) {
+    metrics_->preempted(Preemption::swap);
+  }
+  for (; shown_scheduling_.preemptions_recomputed < scheduling.preemptions_recomputed;
+       ++shown_scheduling_.preemptions_recomputed) {
+    metrics_->preempted(Preemption::recompute);
+  }
+}
+
+Error EngineCore::never_fits_error(const SchedSequence& scheduled) const {
+  const uint64_t needed = bytes_alone(scheduled), budget = cache_->budget_bytes();
+  Error error(Status::EXHAUSTED,
+              concat("the KV budget can never hold ", scheduled.num_known,
+                     " tokens: their pages take ", needed, " bytes and kv_budget_bytes is ", budget,
+                     "; raise kv_budget_bytes or shorten the prompt"));
+  return error.amounts(needed, budget);
+}
+
+Error EngineCore::exhausted_error(const SchedSequence& scheduled) const {
+  if (bytes_alone(scheduled) > cache_->budget_bytes()) return never_fits_error(scheduled);
+  const uint64_t needed = cache_->bytes_to_reach_alone(*scheduled.pages, scheduled.num_known,
+                                                       static_cast<int>(options_.max_batch_tokens));
+  const uint64_t available = cache_->budget_bytes() - cache_->used_bytes();
+  Error error(
+      Status::EXHAUSTED,
+      concat("the KV budget of ", cache_->budget_bytes(), " bytes is used up: this request needs ",
+             needed, " more bytes for ", scheduled.num_known, " tokens, ", available,
+             " are free; release sessions or raise kv_budget_bytes"));
+  return error.amounts(needed, available).retryable();
+}
+
+uint64_t EngineCore::bytes_alone(const SchedSequence& scheduled) const {
+  return cache_->least_budget_for(*scheduled.pages, scheduled.num_known,
+                                  static_cast<int>(options_.max_batch_tokens));
+}
+
+}  // namespace kvi
