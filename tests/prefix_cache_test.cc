@@ -288,6 +288,22 @@ TEST(PrefixCacheTest, LostCopyIsComputedAgain) {
   world.cache().check_invariants();
 }
 
+TEST(PrefixCacheTest, WriteThroughEndsWhereTheTierIsSmallOrRefuses) {
+  for (int failing : {0, 1}) {
+    World world(8, 0, 40, 10);
+    World::Sequence sequence = world.make(1);
+    world.append(sequence, 100);
+    ASSERT_TRUE(world.compute(sequence));
+    world.cache().release(sequence.pages);
+    for (int round = 0; round < 20; ++round) world.make_moves(100, failing);
+    const CacheStats stats = world.cache().prefixes().stats();
+    EXPECT_TRUE(world.cache().prefixes().take_moves(100).empty());
+    EXPECT_LE(stats.stored_bytes[1] + stats.failed_moves * kPageBytes, 25 * kPageBytes);
+    EXPECT_EQ(stats.failed_moves > 0, failing == 1);
+    world.cache().check_invariants();
+  }
+}
+
 TEST(PrefixCacheTest, FloodOfOneTenantLeavesTheOthersTheirShare) {
   World world(7, 0, 100, 0);
   World::Sequence quiet = world.make(1);
@@ -330,7 +346,8 @@ TEST_P(RandomWorldTest, EverySequenceReadsWhatItsTokensSay) {
     }
     World::Sequence& chosen = sequences[world.random()() % sequences.size()];
     if (choice <= 5) {
-      if (chosen.tokens.size() < 120) world.append(chosen, 1 + static_cast<int>(world.random()() % 30));
+      if (chosen.tokens.size() < 120)
+        world.append(chosen, 1 + static_cast<int>(world.random()() % 30));
       if (!world.compute(chosen)) {
         ++refused;
         cache.park(chosen.pages);

@@ -629,7 +629,11 @@ void PrefixCache::complete(uint64_t move_id, bool ok) {
   if (!ok) ++stats_.failed_moves;
   if (move.kind == MoveKind::store) {
     if (ok) stats_.stored_bytes[t] += page_bytes;
+    // What becomes idle by this was stored, or refused, just now. Wanting it again would copy for ever where
+    // the tier holds less than the device, or refuses.
+    const size_t num_wanted = wanted_.size();
     end_flight(move.group, move.page);
+    wanted_.resize(num_wanted);
     tier.end_store(move.group, move.slot, ok);
     return;
   }
