@@ -1,7 +1,8 @@
 // kvi_sim: what the core of the cache would do, without a model.
 //   kvi_sim replay --trace FILE --policy NAME|all --budget-blocks N [--json]
+//   kvi_sim memory|prefix|cache-ops [--layers N ...] [--json]
 //
-// Exit codes as kvinfer's: 0 success; 1 failure; 2 command line; 3 file missing or broken.
+// Exit codes as kvinfer's: 0 success; 1 failure; 2 command line; 3 file missing or broken; 4 memory.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
@@ -9,6 +10,7 @@
 #include <nlohmann/json.hpp>
 
 #include "base/error.h"
+#include "scenario_commands.h"
 #include "trace_replay.h"
 
 namespace {
@@ -107,6 +109,8 @@ int exit_code(kvi::Status status) {
     case kvi::Status::IO:
     case kvi::Status::CORRUPT:
     case kvi::Status::UNSUPPORTED: return 3;
+    case kvi::Status::OUT_OF_MEMORY:
+    case kvi::Status::EXHAUSTED: return 4;
     default: return 1;
   }
 }
@@ -118,6 +122,9 @@ int main(int argc, char** argv) {
     CLI::App app("The core of libkvinfer's cache, simulated without a model");
     app.require_subcommand(1);
     add_replay(app);
+    add_memory_scenario(app);
+    add_prefix_scenario(app);
+    add_cache_ops_scenario(app);
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& success) {
