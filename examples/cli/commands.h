@@ -14,5 +14,6 @@ void add_score(CLI::App& app);
 void add_ppl(CLI::App& app);
 void add_bench(CLI::App& app);
 void add_snapshot(CLI::App& app);
+void add_simulate(CLI::App& app);
 
 }  // namespace cli

@@ -36,8 +36,9 @@ cli::ExitCode run(int argc, char** argv) {
   app.set_version_flag("--version", version());
   app.require_subcommand(1);
   app.footer(kFooter);
-  for (auto add : {cli::add_run, cli::add_chat, cli::add_inspect, cli::add_tokenize, cli::add_plan,
-                   cli::add_score, cli::add_ppl, cli::add_bench, cli::add_snapshot}) {
+  for (auto add :
+       {cli::add_run, cli::add_chat, cli::add_inspect, cli::add_tokenize, cli::add_plan,
+        cli::add_score, cli::add_ppl, cli::add_bench, cli::add_simulate, cli::add_snapshot}) {
     add(app);
   }
   try {
