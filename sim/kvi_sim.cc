@@ -1,8 +1,9 @@
 // kvi_sim: what the core of the cache would do, without a model.
+//   kvi_sim --seed N --operations M     core, scheduler and tiers with faults, against a naive model
 //   kvi_sim replay --trace FILE --policy NAME|all --budget-blocks N [--json]
 //   kvi_sim memory|prefix|cache-ops [--layers N ...] [--json]
 //
-// Exit codes as kvinfer's: 0 success; 1 failure; 2 command line; 3 file missing or broken; 4 memory.
+// Exit codes as kvinfer's: 0 success; 1 failure, or a check failed; 2 command line; 3 file missing or broken; 4 memory.
 #include <CLI/CLI.hpp>
 #include <cstdio>
 #include <iostream>
@@ -11,6 +12,7 @@
 
 #include "base/error.h"
 #include "scenario_commands.h"
+#include "simulate_command.h"
 #include "trace_replay.h"
 
 namespace {
@@ -120,7 +122,8 @@ int exit_code(kvi::Status status) {
 int main(int argc, char** argv) {
   try {
     CLI::App app("The core of libkvinfer's cache, simulated without a model");
-    app.require_subcommand(1);
+    app.require_subcommand(0, 1);
+    const std::function<bool()> simulate = add_simulation(app);
     add_replay(app);
     add_memory_scenario(app);
     add_prefix_scenario(app);
@@ -134,7 +137,8 @@ int main(int argc, char** argv) {
                 << "\nTry kvi_sim --help, or kvi_sim replay --help.\n";
       return 2;
     }
-    return 0;
+    if (!app.get_subcommands().empty()) return 0;
+    return simulate() ? 0 : 1;
   } catch (const kvi::Error& error) {
     std::cerr << "kvi_sim: " << kvi::status_name(error.status()) << ": " << error.message() << "\n";
     return exit_code(error.status());

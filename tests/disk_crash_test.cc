@@ -9,7 +9,7 @@
 #include <random>
 
 #include "support/crash_store.h"
-#include "support/manual_clock.h"
+#include "sim/manual_clock.h"
 #include "support/seed.h"
 #include "support/temp_folder.h"
 

@@ -8,8 +8,8 @@
 #include "base/error.h"
 #include "cache/disk_folder.h"
 #include "support/disk_fixture.h"
-#include "support/faulty_file_system.h"
-#include "support/memory_file_system.h"
+#include "sim/faulty_file_system.h"
+#include "sim/memory_file_system.h"
 #include "support/seed.h"
 
 namespace kvi {

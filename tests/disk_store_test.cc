@@ -11,7 +11,7 @@
 #include "cache/disk_folder.h"
 #include "support/disk_fixture.h"
 #include "support/expect_error.h"
-#include "support/memory_file_system.h"
+#include "sim/memory_file_system.h"
 #include "support/seed.h"
 #include "support/temp_folder.h"
 

@@ -11,8 +11,8 @@
 #include <filesystem>
 #include <set>
 
-#include "support/faulty_file_system.h"
-#include "support/memory_file_system.h"
+#include "sim/faulty_file_system.h"
+#include "sim/memory_file_system.h"
 #include "support/temp_folder.h"
 
 namespace kvi {

@@ -4,8 +4,8 @@
 
 #include "cache/disk_store.h"
 #include "fuzz/disk_store_layout.h"
-#include "support/manual_clock.h"
-#include "support/memory_file_system.h"
+#include "sim/manual_clock.h"
+#include "sim/memory_file_system.h"
 
 namespace kvi {
 namespace {

@@ -8,7 +8,7 @@
 #include <vector>
 
 #include "cache/disk_store.h"
-#include "support/manual_clock.h"
+#include "sim/manual_clock.h"
 #include "support/tier_pages.h"
 
 namespace kvi {

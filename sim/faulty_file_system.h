@@ -15,7 +15,7 @@
 
 #include "base/file_system.h"
 #include "base/random.h"
-#include "support/manual_clock.h"
+#include "sim/manual_clock.h"
 
 namespace kvi {
 
