@@ -21,6 +21,10 @@ class StepExpectations {
  public:
   explicit StepExpectations(const Engine& engine);
   void check(const Engine& engine, const Step& step) const;
+  bool was_preempted(const Session& session) const {
+    return session.request &&
+           session.request->scheduled.num_preemptions != num_preemptions_[session.place];
+  }
 
  private:
   void check_preemptions(const Engine& engine, const Step& step) const;

@@ -145,6 +145,7 @@ void Engine::fork(const Session& source, int place) {
   Session& copy = open(place, source.owner, source.pages.reads_shared);
   copy.tokens = source.tokens;
   copy.prefixes = source.prefixes;
+  copy.len_when_suspended = source.len_when_suspended;
   copy.failures_before_suspend = source.failures_before_suspend;
   copy.pages = cache_->fork(source.pages);
   ++coverage_.forked;
@@ -153,6 +154,7 @@ void Engine::fork(const Session& source, int place) {
 bool Engine::suspend(Session& session, TierId tier) {
   uint64_t needed = 0;
   session.failures_before_suspend = transfers_->num_failed;
+  session.len_when_suspended = session.pages.num_tokens;
   const bool ok = cache_->suspend(session.pages, session.tokens, tier, &needed);
   coverage_.suspended += ok && !session.pages.pinned.empty();
   trace_.add('u', {session.place, ok, static_cast<int64_t>(needed)});
@@ -171,6 +173,7 @@ int Engine::num_requests() const {
 
 void Engine::schedule() {
   reap();
+  const StepExpectations before(*this);
   keep_within_budget();
   const StepExpectations expected(*this);
   step_ = &scheduler_->schedule();
@@ -185,6 +188,12 @@ void Engine::schedule() {
     trace_.add('p', {copy.group, copy.from, copy.to});
   }
   expected.check(*this, *step_);
+  for (const auto& session : sessions_) {
+    if (session && before.was_preempted(*session)) {
+      session->failures_before_suspend = transfers_->num_failed;
+      session->len_when_suspended = session->len();
+    }
+  }
   would_sleep_ = false;
   if (step_->items.empty()) {
     const bool has_ended_one = step_->exhausted != nullptr;
@@ -310,7 +319,9 @@ void Engine::keep_within_budget() {
   while (excess > 0) {
     if (cache_->prefixes().trim(excess) >= excess) return;
     excess = pages.excess_bytes();
-    if (excess == 0 || (!reclaim() && !scheduler_->preempt_one())) return;
+    if (excess == 0) return;
+    // What was swapped out is free when its copy has been made: nobody else need go for it.
+    if (!reclaim() && (cache_->prefixes().num_moves() > 0 || !scheduler_->preempt_one())) return;
   }
 }
 

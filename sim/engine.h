@@ -46,6 +46,7 @@ struct Session {
   uint64_t last_used = 0;
   bool is_held = false, is_abandoned = false;
   uint64_t failures_before_suspend = 0;
+  int len_when_suspended = 0;        // tokens with K and V
   std::unique_ptr<Request> request;  // nullptr: idle
 
   int len() const { return static_cast<int>(tokens.size()); }

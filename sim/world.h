@@ -58,13 +58,13 @@ class World {
 
   const uint64_t seed_;
   const WorldOptions options_;
+  const bool is_steady_;  // what is evicted goes leaf first, without exception
   Shape shape_;
   Trace trace_;
   Coverage coverage_;
   Machine machine_;
   std::unique_ptr<Engine> engine_;
   AccountingCheck accounting_;
-  bool leaves_go_first_ = true;
   int num_unshared_ = 0;
 };
 

@@ -322,6 +322,103 @@ TEST(PrefixCacheTest, FloodOfOneTenantLeavesTheOthersTheirShare) {
   world.cache().release(quiet.pages);
 }
 
+TEST(PrefixCacheTest, FullTiersComeToRest) {
+  CacheOptions options;
+  options.budget_bytes = 100 * kPageBytes;
+  options.eviction_policy = "lru";
+  options.host = std::make_shared<MemoryStore>();
+  options.disk = std::make_shared<MemoryStore>();
+  options.host_bytes = options.disk_bytes = 3 * kPageBytes;
+  CacheManager cache({{layout(), 0}}, options, reserve_host_memory);
+  std::vector<PageCopy> copies;
+  const std::vector<TokenId> tokens(40, 1);
+  SequencePages pages = cache.make_sequence();
+  ASSERT_TRUE(cache.reserve(pages, 40, copies));
+  cache.commit(pages, 40, tokens);
+  cache.park(pages);
+  int num_moves = 0;
+  for (int round = 0; round < 100; ++round) {
+    for (const PageMove& move : cache.prefixes().take_moves(SIZE_MAX)) {
+      ++num_moves;
+      cache.prefixes().complete(move.id, true);
+    }
+  }
+  EXPECT_GE(num_moves, 6);
+  EXPECT_LE(num_moves, 40);  // each page at most once into each tier, and out again
+  cache.check_invariants();
+}
+
+TEST(PrefixCacheTest, EvictionLeavesWhatIsSuspended) {
+  World world(8, 0, 40, 40);
+  World::Sequence first = world.make(1);
+  world.append(first, 50);
+  ASSERT_TRUE(world.compute(first));
+  uint64_t needed = 0;
+  ASSERT_TRUE(world.cache().suspend(first.pages, first.tokens, TierId::host, &needed));
+  world.make_moves(100, 0);
+  for (const NodeId node : first.pages.pinned) world.cache().prefixes().evict(node);
+  world.append(first, 2);
+  const uint64_t before = world.num_reused();
+  ASSERT_TRUE(world.compute(first));
+  EXPECT_EQ(world.num_reused() - before, 50u);
+  world.cache().release(first.pages);
+  world.cache().check_invariants();
+}
+
+// As a cancelled request leaves it.
+TEST(PrefixCacheTest, SequenceThatIsBeingLoadedCanBeTruncatedAndSuspended) {
+  for (int kept : {50, 20, 0}) {
+    World world(9, 0, 40, 60);
+    World::Sequence first = world.make(1);
+    world.append(first, 50);
+    ASSERT_TRUE(world.compute(first));
+    uint64_t needed = 0;
+    ASSERT_TRUE(world.cache().suspend(first.pages, first.tokens, TierId::host, &needed));
+    world.make_moves(100, 0);
+    world.cache().prefixes().trim(UINT64_MAX);
+    std::vector<PageCopy> copies;
+    world.cache().attach(first.pages, first.tokens, 49, copies);
+    world.make(copies);
+    ASSERT_FALSE(first.pages.loading.empty());
+    first.tokens.resize(static_cast<size_t>(kept));
+    world.cache().truncate(first.pages, kept);
+    for (const PageInTable& l : first.pages.loading) {
+      EXPECT_LT(l.index, static_cast<int>(first.pages.tables[l.group].size()));
+    }
+    EXPECT_TRUE(world.cache().suspend(first.pages, first.tokens, TierId::host, &needed));
+    world.make_moves(100, 0);
+    world.append(first, 2);
+    ASSERT_TRUE(world.compute(first));
+    world.cache().release(first.pages);
+    world.cache().check_invariants();
+  }
+}
+
+TEST(PrefixCacheTest, PartialPageIsNotCopiedBeforeItHasCome) {
+  World world(10, 0, 40, 60);
+  World::Sequence first = world.make(1), second = world.make(1), third = world.make(1);
+  world.append(first, 24);
+  ASSERT_TRUE(world.compute(first));
+  world.cache().park(first.pages);
+  while (world.cache().prefixes().num_moves() > 0 || world.cache().prefixes().has_planned_moves())
+    world.make_moves(100, 0);
+  world.make_moves(100, 0);
+  world.cache().prefixes().trim(UINT64_MAX);
+  second.tokens = third.tokens = first.tokens;
+  std::vector<PageCopy> copies;
+  world.cache().attach(second.pages, second.tokens, 24, copies);  // its pages are on their way
+  ASSERT_FALSE(second.pages.loading.empty());
+  world.cache().attach(third.pages, third.tokens, 22, copies);
+  for (const PageCopy& copy : copies) EXPECT_EQ(copy.from, kNoPage);
+  world.make(copies);
+  world.make_moves(100, 0);
+  for (World::Sequence* s : {&second, &third}) {
+    ASSERT_TRUE(world.cache().is_ready(s->pages));
+    world.check(*s);
+    world.cache().release(s->pages);
+  }
+}
+
 struct WorldCase {
   int window;
   int host_pages;

@@ -155,6 +155,29 @@ TEST_F(TightSchedulerTest, PromptThatNeverFitsIsNamed) {
   EXPECT_EQ(step.exhausted, &huge);
 }
 
+TEST_F(TightSchedulerTest, HigherPriorityIsNotPreemptedForALowerOne) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 1000, .max_sequences = 4, .max_queued = 4});
+  const int num_pages = static_cast<int>(cache_.budget_bytes() / kPageBytes);
+  SchedSequence& low = add(kPageLen * (num_pages / 2) - 1);
+  SchedSequence& high = add(kPageLen * (num_pages - num_pages / 2));
+  low.priority = 1;
+  high.priority = 2;
+  scheduler.enqueue(low);
+  commit(scheduler.schedule());
+  ++low.num_known;
+  scheduler.enqueue(high);
+  commit(scheduler.schedule());
+  ASSERT_EQ(high.num_pending(), 0);
+  // Both decode, the lower one first, and there is no page left for either.
+  ++low.num_known;
+  ++high.num_known;
+  const Step step = scheduler.schedule();
+  ASSERT_EQ(step.items.size(), 1u);
+  EXPECT_EQ(step.items[0].sequence, &high);
+  EXPECT_EQ(high.num_preemptions, 0);
+  EXPECT_EQ(low.num_preemptions, 1);
+}
+
 TEST_F(TightSchedulerTest, WhenAllStallTheYoungestIsPreempted) {
   Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 4, .max_queued = 4});
   SchedSequence& older = add(32);

@@ -398,10 +398,7 @@ bool CacheManager::is_ready(SequencePages& sequence) {
   });
   if (failed != INT32_MAX) {
     // What comes after the lost page is of no use to this sequence any more.
-    std::erase_if(sequence.loading, [&](const PageInTable& l) { return l.index >= failed; });
-    const std::vector<PageInTable> others = sequence.loading;
-    truncate(sequence, std::min(sequence.num_tokens, failed * page_len_));
-    if (sequence.num_tokens > 0) sequence.loading = others;
+    truncate(sequence, failed * page_len_);
   }
   return sequence.loading.empty();
 }
@@ -441,7 +438,13 @@ void CacheManager::park(SequencePages& sequence) {
 bool CacheManager::suspend(SequencePages& sequence, std::span<const TokenId> tokens, TierId tier_id,
                            uint64_t* needed) {
   LowerTier* tier = prefixes_.tier(tier_id);
-  KVI_CHECK(tier != nullptr && sequence.loading.empty());
+  KVI_CHECK(tier != nullptr);
+  // What has not come yet, for a request that has ended, is left where it is, and computed again if need be.
+  if (!is_ready(sequence)) {
+    int arrived = INT32_MAX;
+    for (const PageInTable& l : sequence.loading) arrived = std::min(arrived, l.index);
+    truncate(sequence, arrived * page_len_);
+  }
   if (!sequence.is_indexed) {
     // Found again by this sequence alone.
     sequence.scope = prefixes_.make_private_scope();

@@ -138,16 +138,13 @@ void LowerTier::unpin(NodeId node, int group) {
   update_idle(group, slot);
 }
 
+bool LowerTier::is_pinned(NodeId node, int group) const {
+  return groups_[group].slots[tree_.place(node, id_, group)].num_pins > 0;
+}
+
 bool LowerTier::is_readable(NodeId node, int group) const {
   const SlotId slot = tree_.place(node, id_, group);
   return slot != PrefixTree::kNowhere && groups_[group].slots[slot].written;
-}
-
-bool LowerTier::is_idle(NodeId node, int group) const {
-  const SlotId slot = tree_.place(node, id_, group);
-  if (slot == PrefixTree::kNowhere) return false;
-  const Slot& s = groups_[group].slots[slot];
-  return s.num_flights == 0 && s.num_pins == 0;
 }
 
 void LowerTier::update_idle(int group, SlotId slot) {

@@ -44,8 +44,8 @@ class LowerTier {
   void drop(NodeId node, int group);  // the copy, once nothing moves it any more
   void pin(NodeId node, int group);   // requires: there is a copy
   void unpin(NodeId node, int group);
+  bool is_pinned(NodeId node, int group) const;    // requires: there is a copy
   bool is_readable(NodeId node, int group) const;  // there, and written
-  bool is_idle(NodeId node, int group) const;      // there, not pinned, and nothing moves it
 
   uint64_t slot_bytes(int group) const { return groups_[group].slot_bytes; }
   uint64_t budget_bytes() const { return budget_bytes_; }

@@ -118,9 +118,7 @@ void PrefixCache::update_idle(int group, PageId page) {
     evictor.set_busy(node);
   }
   const int change = evictor.num_idle() - idle_before;
-  if (change == 0) return;
-  count_cached(group, node, change);
-  if (change > 0) want_stored(node, group);
+  if (change != 0) count_cached(group, node, change);
 }
 
 void PrefixCache::retain(int group, PageId page) {
@@ -131,6 +129,10 @@ void PrefixCache::retain(int group, PageId page) {
 void PrefixCache::release(int group, PageId page) {
   pages_.release(group, page);
   update_idle(group, page);
+  // Once, when its last holder leaves: not again when a copy was made or refused, or two full tiers would push
+  // each other's copies out for ever.
+  const PagePool& pool = pages_.pool(group);
+  if (pool.page_class(page) == PageClass::cached) want_stored(pool.node(page), group);
 }
 
 void PrefixCache::release_unwritten(int group, PageId page) {
@@ -455,7 +457,9 @@ void PrefixCache::evict(NodeId node) {
   for (int tier = 1; tier < kNumTiers; ++tier) {
     for (int g = 0; tiers_[tier - 1] && g < static_cast<int>(groups_.size()); ++g) {
       if (!tree_.exists(node)) return;
-      if (tiers_[tier - 1]->is_idle(node, g)) tiers_[tier - 1]->drop(node, g);
+      if (tree_.place(node, static_cast<TierId>(tier), g) != PrefixTree::kNowhere &&
+          !tiers_[tier - 1]->is_pinned(node, g))
+        tiers_[tier - 1]->drop(node, g);
     }
   }
   for (int g = 0; g < static_cast<int>(groups_.size()); ++g) {

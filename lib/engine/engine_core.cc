@@ -263,7 +263,7 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
       continue;
     }
     if (step.items.empty()) {
-      if (!step.is_to_be_retried) wait_for_work(lock, next_expiry);
+      if (step.copies.empty()) wait_for_work(lock, next_expiry);
       continue;
     }
     num_memory_waits_ = 0;

@@ -31,7 +31,12 @@ class FairShare {
     // Without anybody to compare with, a count says nothing.
     if (counts_.size() == 1) counts_.erase(found);
   }
-  void serve(int tenant, int num_tokens) { counts_[tenant].tokens += static_cast<uint64_t>(num_tokens); }
+  void serve(int tenant, int num_tokens) {
+    counts_[tenant].tokens += static_cast<uint64_t>(num_tokens);
+  }
+  void take_back(int tenant, int num_tokens) {
+    counts_[tenant].tokens -= static_cast<uint64_t>(num_tokens);
+  }
   uint64_t served(int tenant) const {
     const auto found = counts_.find(tenant);
     return found == counts_.end() ? 0 : found->second.tokens;

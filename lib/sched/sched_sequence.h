@@ -13,11 +13,12 @@ namespace kvi {
 struct SchedSequence {
   SequencePages* pages = nullptr;
   int num_known = 0;  // tokens; those from pages->num_tokens on are to be computed
-  const std::vector<TokenId>* tokens = nullptr;  // the known ones; nullptr: nothing is looked up by them
+  const std::vector<TokenId>* tokens =
+      nullptr;  // the known ones; nullptr: nothing is looked up by them
   // Tokens before this position need not be computed if they are cached; from it on the logits are wanted.
   int first_wanted = 0;
-  void* owner = nullptr;  // whatever the engine knows it by
-  int priority = 0;  // higher goes first
+  void* owner = nullptr;                                      // whatever the engine knows it by
+  int priority = 0;                                           // higher goes first
   int64_t deadline_us = std::numeric_limits<int64_t>::max();  // on any one clock
 
   // The scheduler's own.
@@ -27,8 +28,11 @@ struct SchedSequence {
   int num_passed_over = 0;  // by others of its tenant with more of their prompt cached
   int cached_hint = 0;      // tokens, when it was enqueued
   bool attached = false;    // has looked for its prefix since it was last enqueued
-  uint64_t blocked_used_bytes = std::numeric_limits<uint64_t>::max();  // in use when it found no room
-  uint64_t step = 0;  // the last one it was part of
+  uint64_t blocked_used_bytes =
+      std::numeric_limits<uint64_t>::max();  // in use when it found no room
+  uint64_t step = 0;                         // the last one it was part of
+  bool is_running = false;
+  int started_anew_at = 0;  // tokens, when it last gave its pages up for better places
 
   int num_pending() const { return num_known - pages->num_tokens; }
 };

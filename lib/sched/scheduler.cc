@@ -20,7 +20,8 @@ bool Scheduler::enqueue(SchedSequence& sequence) {
   sequence.arrival = ++num_arrived_;
   if (sequence.tokens != nullptr && waiting_.size() > 0) {
     sequence.cached_hint = cache_.prefixes()
-                               .match(*sequence.pages, *sequence.tokens, sequence.first_wanted, false)
+                               .match(*sequence.pages, *sequence.tokens, sequence.first_wanted,
+                                      false)
                                .num_tokens(cache_.page_len());
   }
   sequence.tenant = sequence.pages->scope;
@@ -30,6 +31,7 @@ bool Scheduler::enqueue(SchedSequence& sequence) {
 }
 
 void Scheduler::remove(SchedSequence& sequence) {
+  sequence.is_running = false;
   if (std::erase(running_, &sequence) > 0 || waiting_.erase(sequence)) {
     shares_.leave(sequence.tenant);
   }
@@ -50,48 +52,73 @@ bool Scheduler::reserve(SchedSequence& sequence, int num_tokens) {
     if (!preempt_for(sequence)) return false;
   }
   sequence.step = num_steps_;
+  tokens_left_ -= num_tokens;
   step_.items.push_back({&sequence, num_tokens});
   shares_.serve(sequence.tenant, num_tokens);
   return true;
 }
 
-// Preempts the least urgent running request that has no part in this step yet. False: there is none, or it was
-// the sequence itself.
+// Preempts the least urgent running request that holds pages; where it has a part in this step already, it loses that
+// too. False: all who hold pages are more urgent, and may have those of the sequence when they need them.
 bool Scheduler::preempt_for(SchedSequence& sequence) {
-  SchedSequence* victim = least_urgent();
-  if (victim == nullptr) return false;
-  const bool is_less_urgent = victim->priority < sequence.priority ||
-                              (victim->priority == sequence.priority &&
-                               victim->arrival >= sequence.arrival);
-  // Alone, giving up its pages would gain it nothing but better places for them.
-  if (victim == &sequence && num_running() == 1) {
-    if (fits_alone(sequence)) cache_.compact(*sequence.pages, step_.copies);
+  SchedSequence* victim = least_urgent(nullptr);
+  if (victim == nullptr || is_less_urgent(sequence, *victim)) return false;
+  if (victim == &sequence) {
+    // Alone, giving up its pages would gain it nothing but better places for them.
+    const bool is_alone = least_urgent(&sequence) == nullptr;
+    if (is_alone && fits_alone(sequence) && !cache_.compact(*sequence.pages, step_.copies))
+      start_anew(sequence);
     return false;
   }
-  if (!is_less_urgent) victim = &sequence;
-  if (victim->step == num_steps_ || victim->pages->num_tokens == 0) return false;
+  if (victim->step == num_steps_) take_out(*victim);
   preempt(*victim);
-  return victim != &sequence;
+  note_without_pages(*victim);
+  return true;
+}
+
+// It holds pages that lie so that no granule for one more is left: computed again, they lie side by side. Not twice
+// without having come further.
+void Scheduler::start_anew(SchedSequence& sequence) {
+  if (sequence.pages->num_tokens <= sequence.started_anew_at) return;
+  sequence.started_anew_at = sequence.pages->num_tokens;
+  preempt(sequence);
+  cache_.prefixes().trim(UINT64_MAX);
 }
 
 bool Scheduler::preempt_one() {
-  ++num_steps_;
-  SchedSequence* victim = least_urgent();
+  SchedSequence* victim = least_urgent(nullptr);
   if (victim != nullptr) preempt(*victim);
   return victim != nullptr;
 }
 
-// Of those that hold pages and have no part in this step yet.
-SchedSequence* Scheduler::least_urgent() const {
+bool Scheduler::is_less_urgent(const SchedSequence& one, const SchedSequence& other) {
+  return one.priority != other.priority ? one.priority < other.priority
+                                        : one.arrival > other.arrival;
+}
+
+void Scheduler::note_without_pages(const SchedSequence& sequence) {
+  if (without_pages_ == nullptr || is_less_urgent(*without_pages_, sequence))
+    without_pages_ = &sequence;
+}
+
+// Of those that hold pages, but for one.
+SchedSequence* Scheduler::least_urgent(const SchedSequence* but) const {
   SchedSequence* least = nullptr;
   for (SchedSequence* other : running_) {
-    if (other->step == num_steps_ || other->pages->num_tokens == 0) continue;
-    if (least == nullptr || other->priority < least->priority ||
-        (other->priority == least->priority && other->arrival > least->arrival)) {
-      least = other;
-    }
+    if (other == but || cache_.held_bytes(*other->pages) == 0) continue;
+    if (least == nullptr || is_less_urgent(*other, *least)) least = other;
   }
   return least;
+}
+
+// The pages that were reserved for it go with the others that it holds.
+void Scheduler::take_out(SchedSequence& sequence) {
+  const auto item = std::find_if(step_.items.begin(), step_.items.end(),
+                                 [&](const StepItem& i) { return i.sequence == &sequence; });
+  if (item == step_.items.end()) return;
+  tokens_left_ += item->num_tokens;
+  shares_.take_back(sequence.tenant, item->num_tokens);
+  step_.items.erase(item);
 }
 
 bool Scheduler::swaps(const SchedSequence& victim) const {
@@ -116,6 +143,7 @@ void Scheduler::preempt(SchedSequence& victim) {
   ++victim.num_preemptions;
   victim.attached = false;
   victim.blocked_used_bytes = UINT64_MAX;
+  victim.is_running = false;
   std::erase(running_, &victim);
   waiting_.push(victim);
 }
@@ -128,35 +156,40 @@ void Scheduler::look_up(SchedSequence& sequence) {
 }
 
 const Step& Scheduler::schedule() {
+  // Where somebody was preempted, and still nobody could go on, it is tried again with what that has freed.
+  if (!plan(Retry::yes)) plan(Retry::no);
+  return step_;
+}
+
+bool Scheduler::plan(Retry retry) {
   step_.items.clear();
   step_.copies.clear();
   step_.exhausted = nullptr;
-  step_.awaits_moves = false;
-  step_.is_to_be_retried = false;
+  step_.is_loading = false;
   ++num_steps_;
+  tokens_left_ = limits_.max_batch_tokens;
+  without_pages_ = nullptr;
   const uint64_t num_preempted = stats_.preemptions_swapped + stats_.preemptions_recomputed;
-  int tokens_left = limits_.max_batch_tokens;
   SchedSequence* stalled = nullptr;  // the last one found without pages
   const auto schedule = [&](SchedSequence& sequence) {
-    if (tokens_left == 0 || sequence.step == num_steps_) return;
-    const int num_tokens = std::min(sequence.num_pending(), tokens_left);
-    if (reserve(sequence, num_tokens)) {
-      tokens_left -= num_tokens;
-    } else {
-      stalled = &sequence;
-    }
+    if (tokens_left_ == 0 || sequence.step == num_steps_) return;
+    // Who is less urgent takes no pages before one that found none, or has lost its own.
+    if (without_pages_ != nullptr && is_less_urgent(sequence, *without_pages_)) return;
+    const int num_tokens = std::min(sequence.num_pending(), tokens_left_);
+    if (reserve(sequence, num_tokens)) return;
+    stalled = &sequence;
+    note_without_pages(sequence);
   };
   // Preemption takes from running_ while it is gone through.
   const auto for_each_running = [&](const auto& visit) {
-    for (size_t i = 0; i < running_.size();) {
-      SchedSequence* sequence = running_[i];
-      visit(*sequence);
-      if (i < running_.size() && running_[i] == sequence) ++i;
+    visited_ = running_;
+    for (SchedSequence* sequence : visited_) {
+      if (sequence->is_running) visit(*sequence);
     }
   };
   const auto is_ready = [&](SchedSequence& sequence) {
     const bool ready = cache_.is_ready(*sequence.pages);
-    step_.awaits_moves |= !ready;
+    step_.is_loading |= !ready;
     return ready;
   };
 
@@ -164,7 +197,7 @@ const Step& Scheduler::schedule() {
     KVI_CHECK(sequence.num_pending() > 0);
     if (sequence.num_pending() == 1 && is_ready(sequence)) schedule(sequence);
   });
-  if (stalled == nullptr && tokens_left > 0) admit();
+  if (stalled == nullptr && tokens_left_ > 0) admit();
 
   // Prefill, in order of arrival; but first what ends within a fair share of the step, so that a short
   // prompt need not wait for the end of a long one. The others keep a share of their own.
@@ -172,7 +205,7 @@ const Step& Scheduler::schedule() {
   for_each_running([&](SchedSequence& sequence) {
     num_prefills += sequence.step != num_steps_ && is_ready(sequence);
   });
-  const int share = num_prefills == 0 ? 0 : tokens_left / num_prefills;
+  const int share = num_prefills == 0 ? 0 : tokens_left_ / num_prefills;
   for (bool short_ones : {true, false}) {
     for_each_running([&](SchedSequence& sequence) {
       const bool is_short = sequence.num_pending() <= share;
@@ -181,11 +214,17 @@ const Step& Scheduler::schedule() {
   }
   const bool has_preempted = num_preempted !=
                              stats_.preemptions_swapped + stats_.preemptions_recomputed;
-  if (step_.items.empty() && stalled != nullptr) {
-    step_.is_to_be_retried = has_preempted || !step_.copies.empty();
-    if (!step_.is_to_be_retried) name_exhausted(*stalled);
+  if (step_.items.empty() && stalled != nullptr && !awaits_moves() && step_.copies.empty() &&
+      step_.exhausted == nullptr) {
+    if (has_preempted && retry == Retry::yes) return false;
+    step_.exhausted = stalled;
   }
-  return step_;
+  return true;
+}
+
+// What is in flight cannot be evicted: there may be room once it has arrived.
+bool Scheduler::awaits_moves() const {
+  return step_.is_loading || cache_.prefixes().num_moves() > 0;
 }
 
 // Gives up pages that somebody holds who does not compute: idle sessions, then requests that wait. False: none.
@@ -232,15 +271,6 @@ uint64_t Scheduler::watermark_bytes() const {
   return cache_.budget_bytes() / kWatermarkShare / page_bytes * page_bytes;
 }
 
-// Nothing can go on for want of pages; those that move between tiers may still come free.
-void Scheduler::name_exhausted(SchedSequence& sequence) {
-  if (cache_.prefixes().num_moves() > 0) {
-    step_.awaits_moves = true;
-  } else if (!step_.awaits_moves && step_.exhausted == nullptr) {
-    step_.exhausted = &sequence;
-  }
-}
-
 // A request starts when the pages of its whole prompt are free beside what the running prefills will still
 // take, so that they do not starve each other halfway. One that does not fit while nobody runs would wait
 // for ever.
@@ -251,10 +281,11 @@ void Scheduler::admit() {
     SchedSequence* next = waiting_.next(shares_);
     if (next == nullptr) return;
     if (!has_room_for(*next, promised)) {
-      if (running_.empty()) name_exhausted(*next);
+      if (running_.empty() && !awaits_moves()) step_.exhausted = next;
       return;
     }
     waiting_.pop(*next);
+    next->is_running = true;
     running_.push_back(next);
     promised += bytes_to_finish_prefill(*next);  // beside others its steps are cut elsewhere
   }

@@ -40,8 +40,7 @@ struct Step {
   std::vector<PageCopy> copies;  // to be done before the step computes
   // Set when nothing can go on within the page budget: this one must end to let the others continue.
   SchedSequence* exhausted = nullptr;
-  bool awaits_moves = false;  // somebody waits for pages that move between tiers
-  bool is_to_be_retried = false;  // pages changed hands: the next schedule may find more
+  bool is_loading = false;  // somebody waits for pages from a lower tier
 };
 
 struct SchedulerStats {
@@ -68,10 +67,17 @@ class Scheduler {
   const SchedulerStats& stats() const { return stats_; }
 
  private:
+  enum class Retry : uint8_t { no, yes };
+  bool plan(Retry retry);  // false: to be tried again
   bool reserve(SchedSequence& sequence, int num_tokens);
   bool preempt_for(SchedSequence& sequence);
-  SchedSequence* least_urgent() const;
+  static bool is_less_urgent(const SchedSequence& one, const SchedSequence& other);
+  SchedSequence* least_urgent(const SchedSequence* but) const;
+  void take_out(SchedSequence& sequence);  // of the step
+  void note_without_pages(const SchedSequence& sequence);
+  bool awaits_moves() const;
   void preempt(SchedSequence& victim);
+  void start_anew(SchedSequence& sequence);
   bool swaps(const SchedSequence& victim) const;
   bool fits_alone(const SchedSequence& sequence) const;
   uint64_t bytes_to_finish_prefill(const SchedSequence& sequence) const;
@@ -79,7 +85,6 @@ class Scheduler {
   void admit();
   bool reclaim_pages(const SchedSequence& wanting);
   uint64_t watermark_bytes() const;
-  void name_exhausted(SchedSequence& sequence);
   bool has_room_for(SchedSequence& sequence, uint64_t promised);
 
   CacheManager& cache_;
@@ -90,7 +95,10 @@ class Scheduler {
   FairShare shares_;
   WaitingQueue waiting_;
   std::vector<SchedSequence*> running_;  // in order of arrival in here
+  std::vector<SchedSequence*> visited_;  // of schedule, kept so that steps need not allocate
   uint64_t num_arrived_ = 0, num_steps_ = 0;
+  int tokens_left_ = 0;                           // of the step
+  const SchedSequence* without_pages_ = nullptr;  // of the step: the most urgent that lacks them
   Step step_;
 };
 

@@ -10,8 +10,8 @@ constexpr uint64_t kNeighbours = 16;  // that far apart in arrival, a cached pre
 
 // Smaller goes first.
 auto rank(const SchedSequence& s, const FairShare& shares) {
-  return std::tuple(-s.priority, s.num_preemptions == 0, shares.served(s.tenant),
-                    s.deadline_us, s.arrival);
+  return std::tuple(-s.priority, s.num_preemptions == 0, shares.served(s.tenant), s.deadline_us,
+                    s.arrival);
 }
 
 bool may_pass(const SchedSequence& later, const SchedSequence& first) {
