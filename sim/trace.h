@@ -7,7 +7,7 @@
 #include <span>
 #include <string>
 
-#include "base/running_checksum.h"
+#include "base/checksum.h"
 
 namespace kvi::sim {
 

@@ -208,6 +208,7 @@ void EngineCore::run() {
   while (!jobs_.empty()) end_job(*jobs_.back(), Finish::cancelled);
   while (!pins_.empty()) let_go(*pins_.back());
   log_failures(lock);
+  finish_stores(lock);
   lock.unlock();
   worker_.reset();  // its last report needs the mutex
   lock.lock();

@@ -139,6 +139,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   bool reclaim_idle_session();
   void keep_within_budget();
   void dispatch_moves();
+  void finish_stores(std::unique_lock<std::mutex>& lock);
   void complete_move(const PageMove& move, bool ok, double seconds);
   SequencePages look_up_sequence(const std::string& tenant, bool reads_shared);
   std::shared_ptr<PinnedPrefix> make_pin(SequencePages pages, const PinOptions& options);

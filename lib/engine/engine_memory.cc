@@ -12,6 +12,7 @@ namespace {
 // How long a request waits for memory of a shared budget: about two seconds, in which others may end their steps.
 constexpr std::chrono::milliseconds kMemoryWait{10};
 constexpr int kMostMemoryWaits = 200;
+constexpr int64_t kFinishStoresUs = 5'000'000;
 constexpr uint64_t kGivenToOthers = 8;  // of what is cached, one part in so many at a time
 
 }  // namespace
@@ -133,6 +134,16 @@ void EngineCore::dispatch_moves() {
   if (!worker_) return;
   std::vector<PageMove> moves = cache_->prefixes().take_moves(SIZE_MAX);
   if (!moves.empty()) worker_->push(std::move(moves));
+}
+
+// At the end: what is on its way to the disk is there after a restart.
+void EngineCore::finish_stores(std::unique_lock<std::mutex>& lock) {
+  if (cache_->prefixes().tier(TierId::disk) == nullptr) return;
+  const int64_t until_us = clock_->now_us() + kFinishStoresUs;
+  while (cache_->prefixes().num_moves() > 0 && clock_->now_us() < until_us) {
+    dispatch_moves();
+    work_.wait_for(lock, kMemoryWait);
+  }
 }
 
 void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {

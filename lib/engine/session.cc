@@ -40,10 +40,20 @@ class Session::Use {
   bool handed_over_ = false;
 };
 
+std::shared_ptr<Session> Session::make(std::shared_ptr<EngineCore> core,
+                                       std::shared_ptr<SequenceState> sequence) {
+  try {
+    return std::shared_ptr<Session>(new Session(core, sequence));
+  } catch (...) {
+    core->abandon(*sequence);
+    throw;
+  }
+}
+
 std::shared_ptr<Session> Session::create(std::shared_ptr<EngineCore> core,
                                          const SessionOptions& options) {
   std::shared_ptr<SequenceState> sequence = core->create_sequence(options);
-  return std::shared_ptr<Session>(new Session(std::move(core), std::move(sequence)));
+  return make(std::move(core), std::move(sequence));
 }
 
 std::shared_ptr<Session> Session::load(std::shared_ptr<EngineCore> core, SnapshotSource source,
@@ -51,7 +61,7 @@ std::shared_ptr<Session> Session::load(std::shared_ptr<EngineCore> core, Snapsho
   core->check_open();
   std::shared_ptr<SequenceState> sequence = load_sequence(*core, std::move(source), options,
                                                           result);
-  return std::shared_ptr<Session>(new Session(std::move(core), std::move(sequence)));
+  return make(std::move(core), std::move(sequence));
 }
 
 Session::Session(std::shared_ptr<EngineCore> core, std::shared_ptr<SequenceState> sequence)
@@ -131,7 +141,7 @@ void Session::truncate(uint32_t num_tokens) {
 
 std::shared_ptr<Session> Session::fork() {
   Use use(*this);
-  return std::shared_ptr<Session>(new Session(core_, core_->fork(*sequence_)));
+  return make(core_, core_->fork(*sequence_));
 }
 
 void Session::suspend(TierId tier) {

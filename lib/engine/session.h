@@ -59,6 +59,9 @@ class Session {
  private:
   class Use;  // the session in the hands of one call
 
+  // Gives the sequence back where it cannot be made.
+  static std::shared_ptr<Session> make(std::shared_ptr<EngineCore> core,
+                                       std::shared_ptr<SequenceState> sequence);
   Session(std::shared_ptr<EngineCore> core, std::shared_ptr<SequenceState> sequence);
   void check_fits(size_t num_tokens) const;
 
