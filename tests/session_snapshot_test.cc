@@ -5,6 +5,7 @@
 #include <gtest/gtest.h>
 
 #include <cstring>
+#include <map>
 #include <random>
 
 #include "base/error.h"
@@ -253,6 +254,9 @@ TEST_P(SessionSnapshotTest, SuspendedSessionSavesItsKvAndStaysSuspended) {
   EXPECT_EQ(saved(*session), before);
   EXPECT_EQ(session->info().num_computed_tokens, 0u);
   EXPECT_EQ(first->stats().kv_used_bytes, 0u);
+  session->resume();
+  EXPECT_EQ(saved(*session), before);  // what is on its way back is waited for
+  session->suspend(TierId::host);
   const Output expected = cold(tokens);
   const Loaded loaded = load(*second, source_of(before));
   EXPECT_EQ(loaded.result.kv_len, std::ssize(tokens) - 1);
@@ -391,6 +395,7 @@ TEST_P(SessionSnapshotTest, DamagedSnapshotsGiveAPrefixThatGoesOnRight) {
   const std::shared_ptr<Session> session = talked(*both, 90);
   const Tokens tokens = session->tokens();
   const std::string bytes = saved(*session);
+  std::map<size_t, Output> expected;  // by how many tokens were kept
   int num_with_kv = 0, num_shorter = 0;
   for (int i = 0; i < 60; ++i) {
     std::string damaged = bytes;
@@ -417,7 +422,8 @@ TEST_P(SessionSnapshotTest, DamagedSnapshotsGiveAPrefixThatGoesOnRight) {
     if (kept.empty()) continue;
     const Output output = generate(*loaded.session);
     EXPECT_EQ(output.cached_tokens, std::min<size_t>(kept.size() - 1, loaded.result.kv_len));
-    EXPECT_EQ(output, cold(kept));
+    if (!expected.contains(kept.size())) expected[kept.size()] = cold(kept);
+    EXPECT_EQ(output, expected[kept.size()]);
     num_with_kv += loaded.result.kv_len > 0;
     num_shorter += loaded.result.kv_len < std::ssize(tokens) - 1;
   }

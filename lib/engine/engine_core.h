@@ -88,7 +88,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   const std::vector<LayerGroup>& layer_groups() const { return cache_->groups(); }
   std::byte* page_address(int group, PageId page) const;
   const std::string& numerics() const { return numerics_; }
-  // Holds what an idle sequence has of K and V or, where it gave all up, what of it is still cached in any tier.
+  // Holds what an idle sequence has of K and V and, where it gave some up, what of it is still cached in any tier.
   // The sequence stays as it is. pin: empty; to be released also when this throws.
   void pin_pages(const SequenceState& sequence, SequencePages& pin);
   // Pages for the first num_tokens positions of a sequence that was computed elsewhere. Throws EXHAUSTED.

@@ -31,18 +31,26 @@ void EngineCore::finish_copies_unlocked(std::unique_lock<std::mutex>& lock,
 
 void EngineCore::pin_pages(const SequenceState& sequence, SequencePages& pin) {
   std::unique_lock lock(mutex_);
-  pin = cache_->fork(sequence.pages);
-  if (pin.num_tokens == 0) {
-    std::vector<PageCopy> copies;
-    cache_->attach(pin, sequence.tokens, static_cast<int>(sequence.tokens.size()), copies);
-    finish_copies_unlocked(lock, copies);
-  }
-  work_.notify_all();  // to dispatch what is to be loaded
   const auto deadline = std::chrono::steady_clock::now() + kMostLoadWait;
-  while (!cache_->is_ready(pin)) {
-    const bool is_late = work_.wait_until(lock, deadline) == std::cv_status::timeout;
-    if (is_stopped() || is_late) return cache_->release(pin);
-  }
+  // False: it takes too long, and nothing is held.
+  const auto wait_until_ready = [&] {
+    work_.notify_all();  // to dispatch what is to be loaded
+    while (!cache_->is_ready(pin)) {
+      const bool is_late = work_.wait_until(lock, deadline) == std::cv_status::timeout;
+      if (!is_stopped() && !is_late) continue;
+      cache_->release(pin);
+      return false;
+    }
+    return true;
+  };
+  pin = cache_->fork(sequence.pages);
+  if (!wait_until_ready()) return;
+  const int num_tokens = static_cast<int>(sequence.tokens.size());
+  if (pin.num_tokens + 1 >= num_tokens) return;
+  std::vector<PageCopy> copies;
+  cache_->attach(pin, sequence.tokens, num_tokens, copies);
+  finish_copies_unlocked(lock, copies);
+  wait_until_ready();
 }
 
 void EngineCore::reserve_restored(const SessionOptions& options, int num_tokens,
@@ -71,6 +79,7 @@ void EngineCore::release_pages(SequencePages& pages) {
   if (pages.tables.empty()) return;
   std::lock_guard lock(mutex_);
   cache_->release(pages);
+  show_gauges();
   work_.notify_all();
 }
 
@@ -89,6 +98,7 @@ std::shared_ptr<SequenceState> EngineCore::adopt_sequence(const SessionOptions& 
     cache_->truncate(pages, kv_len);  // gives back what was reserved beyond it
     pages.reads_shared = sequence->pages.reads_shared;
     sequence->pages = std::exchange(pages, {});
+    show_gauges();
   }
   return sequence;
 }
