@@ -19,7 +19,7 @@ class Trace {
   }
   std::string hash() {
     flush();
-    const RunningChecksum::Value value = sum_.value();
+    const Checksum value = sum_.value();
     std::string text;
     for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[value[1] >> shift & 15];
     for (int shift = 60; shift >= 0; shift -= 4) text += "0123456789abcdef"[value[0] >> shift & 15];
