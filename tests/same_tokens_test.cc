@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "base/error.h"
 #include "engine/engine.h"
 #include "support/real_models.h"
 #include "support/seed.h"
@@ -91,6 +92,14 @@ class SameTokensTest : public testing::TestWithParam<ModelCase> {
   static Output generate(Session& session, uint32_t max_tokens = 12) {
     return output_of(*session.generate(options_for(max_tokens), nullptr));
   }
+  // The tier may have no room: then the session goes on without.
+  static void suspend(Session& session) {
+    try {
+      session.suspend(TierId::host);
+    } catch (const Error& error) {
+      EXPECT_TRUE(error.is_retryable()) << error.message();
+    }
+  }
   Output cold(const std::vector<TokenId>& tokens, uint32_t max_tokens = 12) {
     EngineOptions options = engine_options();
     options.prefix_caching = false;
@@ -154,7 +163,7 @@ TEST_P(SameTokensTest, PreemptedByRecomputeAndBySwap) {
   const uint64_t one = bytes_of_one(kMaxTokens);
   for (const bool swaps : {false, true}) {
     EngineOptions options = engine_options();
-    options.kv_budget_bytes = one * 5 / 2;  // for two of four, as they grow
+    options.kv_budget_bytes = one * 3 / 2;  // for one of four, and a part
     options.prefix_caching = true;
     if (swaps) options.host_cache_bytes = uint64_t{256} << 20;
     const std::shared_ptr<Engine> engine = Engine::create(model_, options);
@@ -218,20 +227,21 @@ TEST_P(SameTokensTest, ARestartKeepsWhatIsOnTheDisk) {
   EngineOptions options = engine_options();
   options.disk_cache_bytes = uint64_t{256} << 20;
   options.disk_cache_folder = folder.path("cache");
+  std::vector<TokenId> whole = prompt_;
   {
     const std::shared_ptr<Engine> engine = Engine::create(model_, options);
     const std::shared_ptr<Session> session = session_with(*engine, prompt_, "alice");
-    generate(*session);
+    const Output first = generate(*session);
+    whole.insert(whole.end(), first.tokens.begin(), first.tokens.end());
     session->suspend(TierId::disk);
-    while (engine->cache_report().num_moves > 0)
-      std::this_thread::sleep_for(std::chrono::milliseconds(1));
     engine->close(std::nullopt);
   }
   const std::shared_ptr<Engine> engine = Engine::create(model_, options);
-  const Output found = generate(*session_with(*engine, prompt_, "alice"));
-  EXPECT_GE(found.usage.disk_tokens + 16, static_cast<uint32_t>(GetParam().prompt_len));
-  expect_same(found, cold(prompt_));
-  EXPECT_EQ(generate(*session_with(*engine, prompt_, "bob")).usage.cached_tokens, 0u);
+  // Where it ended: of a window's pages, those before other points were not kept.
+  const Output found = generate(*session_with(*engine, whole, "alice"));
+  EXPECT_GE(found.usage.disk_tokens + 16, static_cast<uint32_t>(whole.size()));
+  expect_same(found, cold(whole));
+  EXPECT_EQ(generate(*session_with(*engine, whole, "bob")).usage.cached_tokens, 0u);
 }
 
 // Eight sessions over few prompts, at random, in a pool for about three of them with a host tier behind it.
@@ -252,11 +262,12 @@ TEST_P(SameTokensTest, RandomInterleavingsOfEightSessions) {
   for (int round = 0; round < num_rounds; ++round) {
     std::vector<std::shared_ptr<Request>> requests;
     for (Running& running : sessions) {
-      if (!running.session || random_() % 4 == 0) {
+      const size_t longest = static_cast<size_t>(GetParam().prompt_len) + 50;
+      if (!running.session || running.tokens.size() > longest || random_() % 4 == 0) {
         running.tokens = starts[random_() % starts.size()];
         running.session = session_with(*engine, running.tokens, random_() % 2 == 0 ? "a" : "b");
       } else if (random_() % 4 == 0) {
-        running.session->suspend(TierId::host);
+        suspend(*running.session);
       }
       const std::vector<TokenId> more = random_tokens(static_cast<int>(1 + random_() % 20));
       append(*running.session, more);
