@@ -441,6 +441,8 @@ void World::finish() {
             " requests are left");
     schedule();
     if (engine_->is_computing()) finish_step();
+    tell(engine_->scheduler().num_running(), " run, ", engine_->scheduler().num_waiting(),
+         " wait, ", engine_->transfers().num_moves(), " moves");
     engine_->transfers().work(16, draws);
     accounting_.check(*engine_);
   }

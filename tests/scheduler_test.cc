@@ -159,7 +159,7 @@ TEST_F(TightSchedulerTest, HigherPriorityIsNotPreemptedForALowerOne) {
   Scheduler scheduler(cache_, {.max_batch_tokens = 1000, .max_sequences = 4, .max_queued = 4});
   const int num_pages = static_cast<int>(cache_.budget_bytes() / kPageBytes);
   SchedSequence& low = add(kPageLen * (num_pages / 2) - 1);
-  SchedSequence& high = add(kPageLen * (num_pages - num_pages / 2));
+  SchedSequence& high = add(kPageLen * (num_pages - num_pages / 2 - 1));
   low.priority = 1;
   high.priority = 2;
   scheduler.enqueue(low);
@@ -168,7 +168,7 @@ TEST_F(TightSchedulerTest, HigherPriorityIsNotPreemptedForALowerOne) {
   scheduler.enqueue(high);
   commit(scheduler.schedule());
   ASSERT_EQ(high.num_pending(), 0);
-  // Both decode, the lower one first, and there is no page left for either.
+  // Both decode, the lower one first, and there is one page left.
   ++low.num_known;
   ++high.num_known;
   const Step step = scheduler.schedule();

@@ -124,10 +124,14 @@ uint64_t CacheManager::restored_bytes(int num_tokens) const {
 
 void CacheManager::finish_copies(std::span<const PageCopy> copies) {
   for (const PageCopy& copy : copies) {
-    if (copy.from != kNoPage) prefixes_.end_flight(copy.group, copy.from);
-    if (copy.from != kNoPage &&
-        prefixes_.pages().pool(copy.group).state(copy.to) == PageState::reserved) {
-      prefixes_.pages().set_state(copy.group, copy.to, PageState::writing);
+    if (copy.from != kNoPage) {
+      prefixes_.end_flight(copy.group, copy.from);
+      const PagePool& pool = prefixes_.pages().pool(copy.group);
+      const bool is_indexed = pool.node(copy.to) != kNoNode;  // moved there as it was
+      if (is_indexed || pool.state(copy.to) == PageState::reserved) {
+        prefixes_.pages().set_state(copy.group, copy.to,
+                                    is_indexed ? PageState::committed : PageState::writing);
+      }
     }
     prefixes_.end_flight(copy.group, copy.to);
   }

@@ -154,7 +154,8 @@ void PrefixCache::replace_page(int group, PageId from, PageId to) {
   const PagePool& pool = pages_.pool(group);
   const PageState state = pool.state(from);
   const NodeId node = pool.node(from);
-  pages_.set_state(group, to, state);
+  // Until the copy is made, nobody may read it for what the node says.
+  pages_.set_state(group, to, node == kNoNode ? state : PageState::writing);
   if (node == kNoNode) return;
   pages_.unindex(group, from);
   pages_.index(group, to, node);

@@ -66,9 +66,8 @@ bool Scheduler::preempt_for(SchedSequence& sequence) {
   if (victim == &sequence) {
     // Alone, giving up its pages would gain it nothing but better places for them.
     const bool is_alone = least_urgent(&sequence) == nullptr;
-    if (is_alone && fits_alone(sequence) && !cache_.compact(*sequence.pages, step_.copies))
-      start_anew(sequence);
-    return false;
+    if (!is_alone || !fits_alone(sequence)) return false;
+    return !cache_.compact(*sequence.pages, step_.copies) && start_anew(sequence);
   }
   if (victim->step == num_steps_) take_out(*victim);
   preempt(*victim);
@@ -76,13 +75,15 @@ bool Scheduler::preempt_for(SchedSequence& sequence) {
   return true;
 }
 
-// It holds pages that lie so that no granule for one more is left: computed again, they lie side by side. Not twice
-// without having come further.
-void Scheduler::start_anew(SchedSequence& sequence) {
-  if (sequence.pages->num_tokens <= sequence.started_anew_at) return;
+// It holds pages that lie so that no granule for one more is left: computed again, they lie side by side. False: it has
+// come no further since it did that before.
+bool Scheduler::start_anew(SchedSequence& sequence) {
+  if (sequence.pages->num_tokens <= sequence.started_anew_at) return false;
   sequence.started_anew_at = sequence.pages->num_tokens;
-  preempt(sequence);
+  cache_.park(*sequence.pages);
   cache_.prefixes().trim(UINT64_MAX);
+  ++stats_.preemptions_recomputed;
+  return true;
 }
 
 bool Scheduler::preempt_one() {
@@ -281,7 +282,8 @@ void Scheduler::admit() {
     SchedSequence* next = waiting_.next(shares_);
     if (next == nullptr) return;
     if (!has_room_for(*next, promised)) {
-      if (running_.empty() && !awaits_moves()) step_.exhausted = next;
+      // What can never fit does not wait for the moves that looking for its prefix has planned.
+      if (running_.empty() && (!awaits_moves() || !fits_alone(*next))) step_.exhausted = next;
       return;
     }
     waiting_.pop(*next);

@@ -77,7 +77,7 @@ class Scheduler {
   void note_without_pages(const SchedSequence& sequence);
   bool awaits_moves() const;
   void preempt(SchedSequence& victim);
-  void start_anew(SchedSequence& sequence);
+  bool start_anew(SchedSequence& sequence);
   bool swaps(const SchedSequence& victim) const;
   bool fits_alone(const SchedSequence& sequence) const;
   uint64_t bytes_to_finish_prefill(const SchedSequence& sequence) const;
