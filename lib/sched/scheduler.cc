@@ -158,7 +158,13 @@ void Scheduler::look_up(SchedSequence& sequence) {
 
 const Step& Scheduler::schedule() {
   // Where somebody was preempted, and still nobody could go on, it is tried again with what that has freed.
-  if (!plan(Retry::yes)) plan(Retry::no);
+  without_pages_ = nullptr;
+  if (plan(Retry::yes)) return step_;
+  plan(Retry::no);
+  if (step_.items.empty() && step_.copies.empty() && step_.exhausted == nullptr && !awaits_moves()) {
+    without_pages_ = nullptr;  // who lost its pages does not find room either: the others need not wait for it
+    plan(Retry::no);
+  }
   return step_;
 }
 
@@ -169,7 +175,6 @@ bool Scheduler::plan(Retry retry) {
   step_.is_loading = false;
   ++num_steps_;
   tokens_left_ = limits_.max_batch_tokens;
-  without_pages_ = nullptr;
   const uint64_t num_preempted = stats_.preemptions_swapped + stats_.preemptions_recomputed;
   SchedSequence* stalled = nullptr;  // the last one found without pages
   const auto schedule = [&](SchedSequence& sequence) {
