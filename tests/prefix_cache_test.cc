@@ -365,6 +365,23 @@ TEST(PrefixCacheTest, EvictionLeavesWhatIsSuspended) {
   world.cache().check_invariants();
 }
 
+TEST(PrefixCacheTest, ForksOfASequenceThatDoesNotShareAreBothSuspended) {
+  World world(11, 0, 40, 40);
+  World::Sequence first = world.make(1);
+  first.pages.is_indexed = false;
+  world.append(first, 24);
+  ASSERT_TRUE(world.compute(first));
+  World::Sequence second = first;
+  second.pages = world.cache().fork(first.pages);
+  uint64_t needed = 0;
+  for (World::Sequence* s : {&first, &second}) {
+    EXPECT_TRUE(world.cache().suspend(s->pages, s->tokens, TierId::host, &needed));
+  }
+  for (World::Sequence* s : {&first, &second}) world.cache().release(s->pages);
+  world.make_moves(100, 0);
+  world.cache().check_invariants();
+}
+
 // As a cancelled request leaves it.
 TEST(PrefixCacheTest, SequenceThatIsBeingLoadedCanBeTruncatedAndSuspended) {
   for (int kept : {50, 20, 0}) {

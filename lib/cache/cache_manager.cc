@@ -450,8 +450,15 @@ bool CacheManager::suspend(SequencePages& sequence, std::span<const TokenId> tok
     truncate(sequence, arrived * page_len_);
   }
   if (!sequence.is_indexed) {
-    // Found again by this sequence alone.
-    sequence.scope = prefixes_.make_private_scope();
+    // Found again by this sequence alone, and by its forks, whose pages are the same.
+    int scope = -1;
+    for (int g = 0; g < num_groups(); ++g) {
+      for (const PageId page : sequence.tables[g]) {
+        const NodeId node = page == kNoPage ? kNoNode : prefixes_.pages().pool(g).node(page);
+        if (node != kNoNode) scope = prefixes_.tree().scope(node);
+      }
+    }
+    sequence.scope = scope >= 0 ? scope : prefixes_.make_private_scope();
     sequence.reads_shared = false;
   }
   if (!tokens.empty()) index_whole_pages(sequence, tokens);
