@@ -264,7 +264,14 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
       continue;
     }
     if (step.items.empty()) {
-      if (step.copies.empty()) wait_for_work(lock, next_expiry);
+      copies.make();
+      copies.finish();
+      if (step.copies.empty()) {
+        wait_for_work(lock, next_expiry);
+      } else if (cache_->prefixes().num_moves() > 0) {
+        // What moves holds the pages that are wanted; its reports need the mutex.
+        work_.wait_for(lock, std::chrono::milliseconds(1));
+      }
       continue;
     }
     num_memory_waits_ = 0;
