@@ -215,6 +215,102 @@ class Forms(unittest.TestCase):
             self.assertEqual(list(result), ["name", "sequences", "prompt_len", "gen_len", "tokens_per_s"])
             self.assertGreater(result["tokens_per_s"], 0)
 
+    def scenario(self, name, *options, file="llama-q4_1.gguf"):
+        results = run_json("bench", "-m", model(file), "--scenario", name, *options)["results"]
+        table = run("bench", "-m", model(file), "--scenario", name, *options).stdout.decode()
+        for result in results:
+            self.assertIn(result["name"], table)
+        return results
+
+    def test_bench_memory_allocates_pages_against_reservations(self):
+        for file, shape in (("llama-q4_1.gguf", "gemma-3-270m"), ("gemma3-q8_0.gguf", "model")):
+            results = self.scenario("memory", file=file)
+            of = {}
+            for result in results:
+                self.assertEqual(list(result)[:3], ["name", "context", "value"])
+                of.setdefault(result["name"], []).append(result)
+            self.assertEqual(set(of), {"waste_percent", "sequences_vs_contiguous", "hybrid_saved_percent",
+                                       "sequences_vs_contiguous_shared_prefix"})
+            kib = [r["page_bytes"] / 1024 for r in of["waste_percent"]]
+            self.assertEqual(kib[1:], [360, 1040, 2304, 5120])
+            self.assertEqual(of["waste_percent"][0]["page_bytes"], run_json("plan", "-m", model(file))["kv_bytes_per_page"])
+            for result in of["waste_percent"]:  # the hybrid's window is few pages long, each with a part of its end
+                limit = 10 if (result["shape"], shape) == ("model", "model") else 3
+                self.assertTrue(0 < result["value"] < limit, result)
+            self.assertGreaterEqual(of["sequences_vs_contiguous"][0]["value"], 4.33)
+            self.assertGreaterEqual(of["sequences_vs_contiguous_shared_prefix"][0]["value"], 10)
+            saved = of["hybrid_saved_percent"]
+            self.assertEqual([(r["context"], r["shape"]) for r in saved], [(c, shape) for c in (4096, 16384, 65536)])
+            if shape == "gemma-3-270m":
+                for result, least in zip(saved, (71, 80, 82)):
+                    self.assertGreaterEqual(result["value"], least)
+
+    def test_bench_prefix_compares_equal_answers(self):
+        least = {"system_prompt": 99, "document_qa": 95, "few_shot": 80, "code_completion": 90}
+        for file in ("llama-q4_1.gguf", "gemma3-q8_0.gguf"):
+            results = run_json("bench", "-m", model(file), "--scenario", "prefix", "--repeats", "1")["results"]
+            self.assertEqual([r["name"] for r in results], [*least, "multi_turn"])
+            for result in results:
+                self.assertEqual(list(result)[:6], ["name", "prefix_tokens", "requests", "memory_saved_percent",
+                                                    "ttft_reduction_percent", "latency_reduction_percent"])
+                self.assertEqual(result["requests_timed"], 1)
+                self.assertLess(result["ttft_reduction_percent"], 100)
+                if file.startswith("llama"):  # hybrids hold windows of their own
+                    self.assertGreaterEqual(result["memory_saved_percent"], least.get(result["name"], 70))
+
+    def test_bench_swap_resumes_and_loses_no_request(self):
+        results = {r["name"]: r for r in self.scenario("swap", "--repeats", "1")}
+        self.assertEqual(list(results), ["resume_vs_recompute", "resume_disk_vs_recompute",
+                                         "oversubscribed_throughput_percent"])
+        for result in results.values():
+            self.assertGreater(result["value"], 0)
+        crowd = results["oversubscribed_throughput_percent"]
+        self.assertEqual((crowd["requests"], crowd["lost"]), (16, 0))
+        self.assertGreater(crowd["preemptions"], 0)
+
+    def test_bench_cache_ops_says_time_and_bytes(self):
+        results = {(r["name"], r["context"]): r for r in self.scenario("cache-ops")}
+        self.assertEqual({name for name, _ in results},
+                         {"allocate", "append", "lookup", "lookup_100k", "fork", "evict", "resize", "swap", "swap_in",
+                          "scheduler_step"})
+        for result in results.values():
+            self.assertEqual(list(result), ["name", "context", "count", "median_us", "p99_us", "bytes"])
+            self.assertGreater(result["count"], 0)
+            self.assertTrue(0 < result["median_us"] <= result["p99_us"], result)
+        bytes_of = {name: r["bytes"] for (name, _), r in results.items()}
+        token_bytes = run_json("plan", "-m", model())["kv_bytes_per_token"]
+        self.assertEqual(bytes_of["allocate"], 256 * token_bytes)
+        self.assertEqual((bytes_of["swap"], bytes_of["swap_in"]), (-256 * token_bytes, 256 * token_bytes))
+        self.assertEqual((bytes_of["lookup"], bytes_of["fork"]), (0, 0))
+        self.assertLess(bytes_of["evict"], 0)
+
+    def test_bench_grid_says_what_is_measured(self):
+        options = ("--prompt-len", "40,80", "--sequences", "1,2", "--gen-len", "4", "--max-model-len", "256")
+        for file, own in (("llama-q4_1.gguf", "paged"), ("gemma3-q8_0.gguf", "hybrid")):
+            results = self.scenario("grid", *options, file=file)
+            self.assertEqual([(r["name"], r["prompt_len"], r["sequences"]) for r in results],
+                             [(name, length, count) for length in (40, 80) for count in (1, 2)
+                              for name in ("contiguous", "paged", "window", "hybrid")])
+            plan = run_json("plan", "-m", model(file))
+            for result in results:
+                measured = result["name"] == own
+                self.assertEqual(result["kv_bytes_from"], "measured" if measured else
+                                 "computed" if result["name"] == "contiguous" else "planned")
+                self.assertEqual(result["prefill_tokens_per_s"] is not None, measured)
+                if result["name"] == "contiguous":
+                    self.assertEqual(result["kv_bytes"], result["sequences"] * 256 * plan["kv_bytes_per_token"])
+                if measured and own == "paged":
+                    pages = -(-(result["prompt_len"] + 4) // 16)
+                    self.assertEqual(result["kv_bytes"], result["sequences"] * pages * plan["kv_bytes_per_page"])
+
+    def test_simulate_replays_a_trace(self):
+        trace = str(DATA / "sim" / "four_requests.jsonl")
+        made = run_json("simulate", "--trace", trace, "--policy", "lru", "--budget-blocks", "7")
+        self.assertEqual(list(made), ["hit_rate", "requests", "preemptions", "waste_percent"])
+        self.assertEqual((made["requests"], made["preemptions"], made["waste_percent"]), (4, 0, 0))
+        self.assertAlmostEqual(made["hit_rate"], 0.4478, places=3)
+        self.assertIn("requests     4", run("simulate", "--trace", trace).stdout.decode())
+
     def test_inspect_describes_the_file(self):
         made = run_json("inspect", "-m", model())
         self.assertEqual((made["architecture"], made["supported"]), ("llama", True))
@@ -267,6 +363,9 @@ class Failures(unittest.TestCase):
         for option, value in (("--prompt-len", "0"), ("--prompt-len", "4000000000"), ("--gen-len", "1"),
                               ("--sequences", "0"), ("--repeats", "0"), ("--max-model-len", "10")):
             self.fails(2, option, "bench", "-m", model(), option, value)
+        self.fails(2, "--scenario", "bench", "-m", model(), "--scenario", "speed")
+        for option, value in (("--policy", "fifo"), ("--budget-blocks", "-1"), ("--budget-blocks", "many")):
+            self.fails(2, option, "simulate", "--trace", "x", option, value)
         self.fails(2, "--ctx", "ppl", "-m", model(), "--ctx", "1", stdin=b"a b c")
         for option, value in (("--gpu-memory", "0"), ("--gpu-memory", "-1"), ("--gpu-memory", "9223372036854775808"),
                               ("--swap-space", "-1"),
@@ -296,6 +395,16 @@ class Failures(unittest.TestCase):
             file.flush()
             self.fails(3, "CORRUPT", "inspect", "-m", file.name)
         self.fails(3, "UNSUPPORTED", "run", "-m", model(), "--chat", "-p", "hi")
+        self.fails(3, "/no/such/trace", "simulate", "--trace", "/no/such/trace")
+
+    def test_a_missing_core_program_is_3(self):
+        with tempfile.TemporaryDirectory() as folder:
+            alone = shutil.copy(PROGRAM, folder)
+            library = Path(PROGRAM).parent.parent / "lib"
+            done = subprocess.run([alone, "simulate", "--trace", "x"], capture_output=True, check=False,
+                                  env={**os.environ, "LD_LIBRARY_PATH": str(library)})
+            self.assertEqual(done.returncode, 3, done.stderr)
+            self.assertIn(b"kvi_sim", done.stderr)
 
     def test_exhaustion_is_4(self):
         self.fails(4, "CONTEXT_FULL", "run", "-m", model(), "-p", "x" * 5000)
@@ -320,7 +429,7 @@ class Failures(unittest.TestCase):
     def test_help_and_version_are_0(self):
         self.assertIn(b"Exit codes", run("--help").stdout)
         self.assertTrue(run("--version").stdout.startswith(b"kvinfer 0."))
-        for command in ("run", "chat", "inspect", "tokenize", "plan", "score", "ppl", "bench"):
+        for command in ("run", "chat", "inspect", "tokenize", "plan", "score", "ppl", "bench", "simulate"):
             self.assertIn(b"--json", run(command, "--help").stdout)
 
 
