@@ -23,7 +23,8 @@ PageLayout layout_of_bytes(uint64_t page_bytes) {
 }
 
 CacheManager make_cache(std::vector<LayerGroup> groups, uint64_t budget) {
-  return CacheManager(std::move(groups), {.budget_bytes = budget, .eviction_policy = "lru"}, reserve_host_memory);
+  return CacheManager(std::move(groups), {.budget_bytes = budget, .eviction_policy = "lru"},
+                      reserve_host_memory);
 }
 
 void compute(CacheManager& cache, SequencePages& sequence, int count) {

@@ -8,8 +8,8 @@
 #include <cstdio>
 #include <random>
 
-#include "support/crash_store.h"
 #include "sim/manual_clock.h"
+#include "support/crash_store.h"
 #include "support/seed.h"
 #include "support/temp_folder.h"
 

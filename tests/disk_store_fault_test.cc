@@ -7,9 +7,9 @@
 
 #include "base/error.h"
 #include "cache/disk_folder.h"
-#include "support/disk_fixture.h"
 #include "sim/faulty_file_system.h"
 #include "sim/memory_file_system.h"
+#include "support/disk_fixture.h"
 #include "support/seed.h"
 
 namespace kvi {

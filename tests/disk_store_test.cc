@@ -9,9 +9,9 @@
 #include <random>
 
 #include "cache/disk_folder.h"
+#include "sim/memory_file_system.h"
 #include "support/disk_fixture.h"
 #include "support/expect_error.h"
-#include "sim/memory_file_system.h"
 #include "support/seed.h"
 #include "support/temp_folder.h"
 

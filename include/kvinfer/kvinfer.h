@@ -369,7 +369,8 @@ typedef struct kvi_engine_options {
   double kv_grow_factor; /* 1.5, above 1 */
   /* NULL; kv_budget_bytes is then only the most that this engine takes of it */
   kvi_budget* shared_budget;
-  uint32_t prefix_caching; /* 1: what was computed is found again by later prompts that begin with it */
+  uint32_t
+      prefix_caching; /* 1: what was computed is found again by later prompts that begin with it */
   /* 0: how many cache events are kept for kvi_cache_events; older ones are lost */
   uint32_t cache_events;
   /* NULL: "cost"; else "lru", "lfu", "combined" or "cost": which cached pages go first */
@@ -378,7 +379,7 @@ typedef struct kvi_engine_options {
   double tenant_share;
   /* NULL: random, or the disk cache's own; what keeps tenants apart in keys, the same after a restart if you give it */
   const void* cache_secret;
-  size_t cache_secret_size; /* 0 */
+  size_t cache_secret_size;  /* 0 */
   uint64_t host_cache_bytes; /* 0: no host tier; strict */
   uint64_t disk_cache_bytes; /* 0: no disk tier; strict, over all files in its folder */
   /* NULL; UTF-8, zero-terminated. One engine has a folder: a second one goes without its disk tier, and logs it */
@@ -610,9 +611,9 @@ typedef struct kvi_session_options {
   int32_t priority;
   /* NULL: ""; whose cache it is: any bytes, at most 1 MiB. Tenants never find each other's prefixes */
   const char* tenant;
-  size_t tenant_size;   /* KVI_ZERO_TERMINATED; with that, NULL is "" */
+  size_t tenant_size;    /* KVI_ZERO_TERMINATED; with that, NULL is "" */
   uint32_t reads_shared; /* 1: also finds the prefixes that were preloaded with KVI_SCOPE_SHARED */
-  uint32_t caches;       /* 1: its text may be found again by this tenant; 0: it finds nothing either */
+  uint32_t caches; /* 1: its text may be found again by this tenant; 0: it finds nothing either */
 } kvi_session_options;
 
 typedef struct kvi_session_info {
@@ -622,7 +623,8 @@ typedef struct kvi_session_info {
   uint32_t max_tokens;          /* max_model_len of the engine */
   uint32_t busy;                /* 1: a request is running or waiting */
   uint64_t kv_bytes;            /* of the pages that it holds; shared pages count in each holder */
-  uint32_t suspended; /* 1: since kvi_session_suspend; its next request, or resume, brings it back */
+  uint32_t
+      suspended; /* 1: since kvi_session_suspend; its next request, or resume, brings it back */
 } kvi_session_info;
 
 /* What kvi_session_set_messages found. */
@@ -968,7 +970,8 @@ enum {
 };
 enum {
   KVI_SCOPE_TENANT = 0,
-  KVI_SCOPE_SHARED = 1 /* an operator's prefix: sessions with reads_shared of every tenant find it */
+  KVI_SCOPE_SHARED =
+      1 /* an operator's prefix: sessions with reads_shared of every tenant find it */
 };
 enum {
   KVI_BAND_LOW = 1, /* goes before what others cached */
@@ -990,8 +993,9 @@ KVI_API const char* KVI_CALL kvi_miss_reason_name(int32_t reason);
 
 typedef struct kvi_probe {
   uint32_t struct_size;
-  int32_t miss_reason;    /* KVI_MISS_*: why the tokens from first_miss on are not there */
-  uint32_t first_miss;    /* position of the first token that would be computed; count where all is there */
+  int32_t miss_reason; /* KVI_MISS_*: why the tokens from first_miss on are not there */
+  uint32_t
+      first_miss; /* position of the first token that would be computed; count where all is there */
   uint32_t device_tokens; /* reusable at once */
   uint32_t host_tokens;   /* after being brought from there */
   uint32_t disk_tokens;
@@ -1000,10 +1004,10 @@ KVI_API kvi_status KVI_CALL kvi_probe_init(kvi_probe* probe, size_t struct_size)
 
 typedef struct kvi_preload_options {
   uint32_t struct_size;
-  int32_t scope;    /* KVI_SCOPE_TENANT; KVI_SCOPE_SHARED: tenant is not looked at */
-  int32_t pin_tier; /* KVI_TIER_DEVICE: where it is kept while the handle lives */
-  int32_t band;     /* KVI_BAND_NORMAL: how it is treated once it is not pinned any more */
-  uint32_t ttl_ms;  /* KVI_FOREVER; after this the pin ends, though the handle lives */
+  int32_t scope;       /* KVI_SCOPE_TENANT; KVI_SCOPE_SHARED: tenant is not looked at */
+  int32_t pin_tier;    /* KVI_TIER_DEVICE: where it is kept while the handle lives */
+  int32_t band;        /* KVI_BAND_NORMAL: how it is treated once it is not pinned any more */
+  uint32_t ttl_ms;     /* KVI_FOREVER; after this the pin ends, though the handle lives */
   uint32_t timeout_ms; /* KVI_FOREVER; of the computing */
 } kvi_preload_options;
 KVI_API kvi_status KVI_CALL kvi_preload_options_init(kvi_preload_options* options,
@@ -1061,11 +1065,12 @@ KVI_API kvi_status KVI_CALL kvi_cache_clear(kvi_engine* engine, const char* tena
 
 typedef struct kvi_tier_stats {
   uint32_t struct_size;
-  int32_t tier;            /* KVI_TIER_* */
-  uint64_t budget_bytes;   /* 0: there is no such tier */
-  uint64_t mapped_bytes;   /* of memory taken */
-  uint64_t used_bytes;     /* device: in pages that sessions and pins hold; below: in copies */
-  uint64_t pinned_bytes;   /* of these: device: indexed too; below: kept for suspended sessions and pins */
+  int32_t tier;          /* KVI_TIER_* */
+  uint64_t budget_bytes; /* 0: there is no such tier */
+  uint64_t mapped_bytes; /* of memory taken */
+  uint64_t used_bytes;   /* device: in pages that sessions and pins hold; below: in copies */
+  uint64_t
+      pinned_bytes; /* of these: device: indexed too; below: kept for suspended sessions and pins */
   uint64_t cached_bytes;   /* in pages that only the index knows: they go when memory is wanted */
   uint64_t deferred_bytes; /* in pages that are free once a transfer has ended */
   uint64_t hit_tokens;     /* of prompts, found here */
@@ -1100,8 +1105,9 @@ typedef struct kvi_cache_event {
   int32_t tier;        /* KVI_TIER_* */
   uint32_t num_tokens; /* of the prefix that ends with this page */
   uint64_t number;     /* counts up from 1: a gap is what was lost */
-  uint8_t key[32];     /* names the prefix: SHA-256 over what computes it, whose it is, and its tokens */
-  uint8_t parent[32];  /* of the prefix without its last page */
+  uint8_t
+      key[32]; /* names the prefix: SHA-256 over what computes it, whose it is, and its tokens */
+  uint8_t parent[32]; /* of the prefix without its last page */
 } kvi_cache_event;
 KVI_API kvi_status KVI_CALL kvi_cache_event_init(kvi_cache_event* event, size_t struct_size);
 /* Takes the oldest events: which pages came into the prefix index and left it.

@@ -11,7 +11,8 @@ namespace {
 
 constexpr uint64_t kLargestGranule = uint64_t{2} << 20;
 constexpr uint64_t kSmallestGranule = 4096;
-constexpr uint64_t kLeastGranules = 64;  // of a budget, so that the last one of each group wastes little
+constexpr uint64_t kLeastGranules =
+    64;  // of a budget, so that the last one of each group wastes little
 
 bool is_used(PageClass page_class) {
   return page_class == PageClass::private_ || page_class == PageClass::pinned;
@@ -151,7 +152,8 @@ void DevicePages::check_invariants() const {
     mapped += group.range.mapped_bytes();
     // The accounting identity: what is mapped is in use or free, page by page.
     int num_busy = 0;
-    for (PageClass c : {PageClass::private_, PageClass::pinned, PageClass::cached, PageClass::deferred})
+    for (PageClass c :
+         {PageClass::private_, PageClass::pinned, PageClass::cached, PageClass::deferred})
       num_busy += group.pool.num_in_class(c);
     const uint64_t pages_bytes = static_cast<uint64_t>(num_busy + group.range.num_free_mapped()) *
                                  group.range.page_bytes();

@@ -17,8 +17,10 @@ LowerTier::LowerTier(TierId id, std::shared_ptr<TierStore> store, uint64_t budge
   for (size_t g = 0; g < page_bytes.size(); ++g) {
     // What a slot really takes of the budget, with what the store keeps beside the page.
     const int num_slots = store_->num_slots(static_cast<int>(g));
-    const uint64_t slot_bytes = num_slots == 0 ? page_bytes[g]
-                                               : std::max(page_bytes[g], budget_bytes / static_cast<uint64_t>(num_slots));
+    const uint64_t slot_bytes = num_slots == 0
+                                    ? page_bytes[g]
+                                    : std::max(page_bytes[g],
+                                               budget_bytes / static_cast<uint64_t>(num_slots));
     groups_.push_back({slot_bytes, num_slots, {}, {}, Evictor(policy)});
   }
 }
@@ -75,7 +77,8 @@ bool LowerTier::evict_one(int group) {
   // Leaf first. Below an idle copy all are idle: who uses a page uses all before it.
   while (tree_.num_children_in(node, id_, group) > 0) {
     NodeId child = tree_.first_child(node);
-    while (tree_.place(child, id_, group) == PrefixTree::kNowhere) child = tree_.next_sibling(child);
+    while (tree_.place(child, id_, group) == PrefixTree::kNowhere)
+      child = tree_.next_sibling(child);
     const Slot& slot = groups_[group].slots[tree_.place(child, id_, group)];
     if (slot.num_flights > 0 || slot.num_pins > 0) break;  // a copy that is only now being made
     node = child;
@@ -133,7 +136,8 @@ void LowerTier::pin(NodeId node, int group) {
 
 void LowerTier::unpin(NodeId node, int group) {
   const SlotId slot = tree_.place(node, id_, group);
-  if (slot == PrefixTree::kNowhere || groups_[group].slots[slot].num_pins == 0) return;  // it was lost
+  if (slot == PrefixTree::kNowhere || groups_[group].slots[slot].num_pins == 0)
+    return;  // it was lost
   if (--groups_[group].slots[slot].num_pins == 0) pinned_bytes_ -= groups_[group].slot_bytes;
   update_idle(group, slot);
 }

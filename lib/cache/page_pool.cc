@@ -36,7 +36,8 @@ void PagePool::change(PageId page, const Change& change) {
 
 PageId PagePool::lowest_free() const {
   if (!freed_.empty()) return freed_.lowest();
-  return static_cast<int>(pages_.size()) < num_pages_ ? static_cast<PageId>(pages_.size()) : kNoPage;
+  return static_cast<int>(pages_.size()) < num_pages_ ? static_cast<PageId>(pages_.size())
+                                                      : kNoPage;
 }
 
 void PagePool::take(PageId page) {

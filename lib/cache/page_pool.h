@@ -76,8 +76,8 @@ class PagePool {
   void change(PageId page, const Change& change);
 
   const int num_pages_;
-  std::vector<Info> pages_;  // up to the highest ever used
-  IdSet freed_;              // below pages_.size()
+  std::vector<Info> pages_;                       // up to the highest ever used
+  IdSet freed_;                                   // below pages_.size()
   std::array<int, kNumPageClasses> counts_ = {};  // free: those below pages_.size()
 };
 

@@ -26,13 +26,13 @@ class PageRange {
   uint64_t page_bytes() const { return page_bytes_; }
   uint64_t mapped_bytes() const { return num_mapped_ * granule_bytes_; }
 
-  bool is_mapped(PageId page) const;        // all of it
+  bool is_mapped(PageId page) const;  // all of it
   int num_missing_granules(PageId page) const;
-  bool map(PageId page);                    // what is missing; false: the system refused memory
-  void use(PageId page);                    // requires: mapped, not in use
-  void unuse(PageId page);                  // its granules may be unmapped when they have no other
+  bool map(PageId page);    // what is missing; false: the system refused memory
+  void use(PageId page);    // requires: mapped, not in use
+  void unuse(PageId page);  // its granules may be unmapped when they have no other
   int num_idle_granules() const { return idle_.size(); }  // mapped, and no page on them in use
-  void unmap_highest_idle();                // requires: there is one
+  void unmap_highest_idle();                              // requires: there is one
   bool is_used(PageId page) const {
     return page < static_cast<PageId>(used_.size()) && used_[page];
   }
@@ -40,7 +40,9 @@ class PageRange {
     PageId first, end;
   };
   Pages pages_on(int granule) const;
-  int num_granules() const { return static_cast<int>(mapped_.size()); }  // up to the highest ever mapped
+  int num_granules() const {
+    return static_cast<int>(mapped_.size());
+  }  // up to the highest ever mapped
   bool is_granule_mapped(int granule) const { return mapped_[granule]; }
   // Free pages with all their memory.
   PageId lowest_free_mapped() const { return free_mapped_.lowest(); }

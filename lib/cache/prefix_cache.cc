@@ -49,16 +49,16 @@ PrefixCache::PrefixCache(const std::vector<LayerGroup>& groups, const CacheOptio
   salts_.push_back(kSharedScope);
   scope_of_salt_[kSharedScope] = kSharedScopeId;
   const auto events = [this](TierId tier) {
-    return LowerTier::Events{
-        .dropped = [this](NodeId node) { remove_if_unused(node); },
-        .freed = [this, tier](int group, SlotId slot) {
-          PageMove& move = planned_.emplace_back();
-          move.id = next_move_++;
-          move.kind = MoveKind::discard;
-          move.tier = tier;
-          move.group = group;
-          move.slot = slot;
-        }};
+    return LowerTier::Events{.dropped = [this](NodeId node) { remove_if_unused(node); },
+                             .freed =
+                                 [this, tier](int group, SlotId slot) {
+                                   PageMove& move = planned_.emplace_back();
+                                   move.id = next_move_++;
+                                   move.kind = MoveKind::discard;
+                                   move.tier = tier;
+                                   move.group = group;
+                                   move.slot = slot;
+                                 }};
   };
   if (options_.host && options_.host_bytes > 0) {
     tiers_[0] = std::make_unique<LowerTier>(TierId::host, options_.host, options_.host_bytes,
@@ -221,7 +221,8 @@ bool PrefixCache::evict_one(int group, Band most) {
   Evictor& evictor = evictors_[group];
   NodeId victim = evictor.victim(most);
   if (victim == kNoNode) return false;
-  for (int scope = 1; scope < static_cast<int>(cached_bytes_.size()) && most == Band::high; ++scope) {
+  for (int scope = 1; scope < static_cast<int>(cached_bytes_.size()) && most == Band::high;
+       ++scope) {
     if (!is_over_share(scope) || evictor.victim_of_scope(scope) == kNoNode) continue;
     victim = evictor.victim_of_scope(scope);
     break;
@@ -423,8 +424,7 @@ PageId PrefixCache::index_page(NodeId node, int group, PageId page) {
     return is_there ? existing : page;
   }
   // What is being loaded is committed when it has come.
-  if (!pages_.pool(group).is_in_flight(page))
-    pages_.set_state(group, page, PageState::committed);
+  if (!pages_.pool(group).is_in_flight(page)) pages_.set_state(group, page, PageState::committed);
   pages_.index(group, page, node);
   tree_.set_place(node, TierId::device, group, page);
   const Band band = groups_[group].window > 0 ? Band::loose : Band::normal;
@@ -443,7 +443,8 @@ void PrefixCache::mark_boundary(NodeId node, Band band) {
   for (; node != PrefixTree::kRoot; node = tree_.parent(node)) {
     bool in_any = false;
     for (size_t g = 0; g < groups_.size(); ++g) {
-      const bool in_window = tree_.depth(node) >= first_needed_page(static_cast<int>(g), num_tokens);
+      const bool in_window = tree_.depth(node) >=
+                             first_needed_page(static_cast<int>(g), num_tokens);
       const bool raises = groups_[g].window > 0 || band != Band::normal;
       in_any |= in_window && raises;
       if (in_window && evictors_[g].has(node) && evictors_[g].band(node) < band) {
@@ -501,9 +502,8 @@ int PrefixCache::evict_scope(std::optional<int> scope) {
   for (NodeId node = PrefixTree::kRoot + 1; node < tree_.end_id(); ++node) {
     if (tree_.exists(node) && (!scope || tree_.scope(node) == *scope)) nodes.push_back(node);
   }
-  std::stable_sort(nodes.begin(), nodes.end(), [&](NodeId a, NodeId b) {
-    return tree_.depth(a) > tree_.depth(b);
-  });
+  std::stable_sort(nodes.begin(), nodes.end(),
+                   [&](NodeId a, NodeId b) { return tree_.depth(a) > tree_.depth(b); });
   for (const NodeId node : nodes) {
     if (tree_.exists(node)) evict(node);
   }
@@ -514,7 +514,8 @@ int PrefixCache::longest_of_others(const SequencePages& sequence,
                                    std::span<const TokenId> tokens) const {
   size_t longest = 0;
   std::vector<NodeId> path;
-  for (int scope = 0; scope < std::min<int>(static_cast<int>(salts_.size()), kMostScopesToTry); ++scope) {
+  for (int scope = 0; scope < std::min<int>(static_cast<int>(salts_.size()), kMostScopesToTry);
+       ++scope) {
     if (scope == sequence.scope) continue;
     path.clear();
     extend(PrefixTree::kRoot, scope, false, tokens, 0, static_cast<int>(tokens.size()), path);
@@ -711,8 +712,8 @@ void PrefixCache::check_invariants() const {
       ++num_indexed;
       KVI_CHECK(pool.node(page) == node);
     }
-    KVI_CHECK(num_indexed == pool.num_in_class(PageClass::cached) +
-                                 pool.num_in_class(PageClass::pinned));
+    KVI_CHECK(num_indexed ==
+              pool.num_in_class(PageClass::cached) + pool.num_in_class(PageClass::pinned));
   }
 }
 

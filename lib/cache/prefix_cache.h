@@ -31,7 +31,7 @@ constexpr int kSharedScopeId = 0;  // the operator's prefixes
 
 // The longest reusable start of some tokens.
 struct PrefixMatch {
-  std::vector<NodeId> path;     // of whole pages, the first at table index `first`
+  std::vector<NodeId> path;  // of whole pages, the first at table index `first`
   int first = 0;
   int num_pages = 0;            // whole pages reusable, counted from position 0
   PrefixTree::Partial partial;  // the start of one more page, to be copied
@@ -138,16 +138,16 @@ class PrefixCache {
   const int page_len_;
   PrefixTree tree_;
   DevicePages pages_;
-  std::vector<Evictor> evictors_;        // [group], of device pages
+  std::vector<Evictor> evictors_;  // [group], of device pages
   std::unique_ptr<LowerTier> tiers_[kNumLowerTiers];
-  std::vector<Digest> salts_;            // [scope]
+  std::vector<Digest> salts_;  // [scope]
   std::map<Digest, int> scope_of_salt_;
-  std::vector<uint64_t> cached_bytes_;   // [scope], in idle device pages
-  std::vector<int> granule_cursor_;      // [group]: where empty_a_granule looks next
+  std::vector<uint64_t> cached_bytes_;  // [scope], in idle device pages
+  std::vector<int> granule_cursor_;     // [group]: where empty_a_granule looks next
   EvictedKeys evicted_;
   uint64_t num_private_scopes_ = 0;
 
-  std::deque<NodeAndGroup> wanted_;      // idle pages without a copy below
+  std::deque<NodeAndGroup> wanted_;  // idle pages without a copy below
   std::deque<PageMove> planned_;
   std::unordered_map<uint64_t, PageMove> running_;
   uint64_t next_move_ = 1;

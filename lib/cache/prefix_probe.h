@@ -11,8 +11,9 @@ namespace kvi {
 enum class MissReason : uint8_t { none, tenant, model, layout, numerics, evicted, never_seen };
 
 struct PrefixProbe {
-  std::array<int, kNumTiers> tokens = {};  // reusable, by the fastest tier that has all that is needed
-  int first_miss = 0;                      // position of the first token that is not reusable
+  std::array<int, kNumTiers> tokens =
+      {};              // reusable, by the fastest tier that has all that is needed
+  int first_miss = 0;  // position of the first token that is not reusable
   MissReason reason = MissReason::none;
 };
 

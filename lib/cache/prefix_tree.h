@@ -114,7 +114,8 @@ class PrefixTree {
   std::vector<TokenId> tokens_;  // [node][page_len]
   std::vector<Copy> copies_;     // [node][tier][group]
   std::vector<NodeId> free_;
-  std::vector<NodeId> index_;  // open addressing with linear probing; a power of two, at most half full
+  std::vector<NodeId>
+      index_;  // open addressing with linear probing; a power of two, at most half full
   int num_indexed_ = 0;
   int num_nodes_ = 1;  // the root
 };

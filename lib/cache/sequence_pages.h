@@ -24,15 +24,15 @@ struct SequencePages {
   std::vector<std::vector<PageId>> tables;
   std::vector<int> first_held;  // [group]: the first page that is still there
 
-  int scope = 0;                // whose it is, in the prefix index
-  bool reads_shared = true;     // the operator's prefixes too
-  bool is_indexed = true;       // its whole pages go into the index
+  int scope = 0;             // whose it is, in the prefix index
+  bool reads_shared = true;  // the operator's prefixes too
+  bool is_indexed = true;    // its whole pages go into the index
   // The node of its last indexed page, and how many pages of the sequence that makes.
   NodeId node = 0;
   int num_indexed = 0;
   // On their way from a lower tier: the sequence is not to be computed before they are there.
   std::vector<PageInTable> loading;
-  std::vector<TokenId> tail;  // the tokens after the last indexed page
+  std::vector<TokenId> tail;                           // the tokens after the last indexed page
   std::array<int, kNumLowerTiers> loaded_tokens = {};  // that attach took from lower tiers
   // Suspended: what is pinned in the tier for it, last node last.
   std::vector<NodeId> pinned;

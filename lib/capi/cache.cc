@@ -28,8 +28,8 @@ constexpr kvi_preload_options kDefaultOptions = {
 // Positions are 32 bits wide.
 std::span<const TokenId> tokens_argument(const int32_t* tokens, size_t count) {
   if (count > INT32_MAX / 2) {
-    throw Error(Status::INVALID_ARGUMENT, concat("count is ", count, "; it must be at most ",
-                                                 INT32_MAX / 2));
+    throw Error(Status::INVALID_ARGUMENT,
+                concat("count is ", count, "; it must be at most ", INT32_MAX / 2));
   }
   return array_argument(tokens, count, "tokens");
 }
@@ -123,11 +123,11 @@ kvi_status kvi_cache_preload(kvi_engine* engine, const char* tenant, size_t tena
   return guarded(error, [&] {
     require(engine, "engine");
     require(out, "out");
-    hand_over(engine,
-              engine->engine->preload(tenant_argument(tenant, tenant_size),
-                                      tokens_argument(tokens, count),
-                                      preload_options_argument(options)),
-              out);
+    hand_over(
+        engine,
+        engine->engine->preload(tenant_argument(tenant, tenant_size),
+                                tokens_argument(tokens, count), preload_options_argument(options)),
+        out);
   });
 }
 
@@ -196,17 +196,16 @@ kvi_status kvi_cache_get_stats(kvi_engine* engine, kvi_cache_stats* stats, kvi_e
     require(engine, "engine");
     require_result(stats, "stats");
     const CacheReport report = engine->engine->cache_report();
-    write_struct(stats,
-                 {
-                     .struct_size = 0,
-                     .num_pins = report.num_pins,
-                     .queried_tokens = report.counts.queried_tokens,
-                     .indexed_pages = report.num_pages_indexed,
-                     .granule_bytes = report.granule_bytes,
-                     .preemptions_swapped = report.scheduling.preemptions_swapped,
-                     .preemptions_recomputed = report.scheduling.preemptions_recomputed,
-                     .failed_transfers = report.counts.failed_moves,
-                 });
+    write_struct(stats, {
+                            .struct_size = 0,
+                            .num_pins = report.num_pins,
+                            .queried_tokens = report.counts.queried_tokens,
+                            .indexed_pages = report.num_pages_indexed,
+                            .granule_bytes = report.granule_bytes,
+                            .preemptions_swapped = report.scheduling.preemptions_swapped,
+                            .preemptions_recomputed = report.scheduling.preemptions_recomputed,
+                            .failed_transfers = report.counts.failed_moves,
+                        });
   });
 }
 

@@ -19,7 +19,8 @@ constexpr size_t kSecretBytes = 32;
 std::vector<std::byte> make_secret() {
   std::vector<std::byte> secret(kSecretBytes);
   if (!fill_with_secret_bytes(secret)) {
-    throw Error(Status::IO, "the system gave no random bytes for the cache's secret; set cache_secret");
+    throw Error(Status::IO,
+                "the system gave no random bytes for the cache's secret; set cache_secret");
   }
   return secret;
 }
@@ -90,8 +91,8 @@ CacheOptions cache_options_for(const LoadedModel& model, const EngineOptions& op
   CacheOptions cache;
   cache.budget_bytes = options.kv_budget_bytes;
   // Addresses cost nothing: the budget may be raised up to the memory there is.
-  cache.range_bytes = std::max({options.kv_budget_bytes, options.kv_budget_max_bytes,
-                                total_memory_bytes()});
+  cache.range_bytes = std::max(
+      {options.kv_budget_bytes, options.kv_budget_max_bytes, total_memory_bytes()});
   cache.shared_budget = options.shared_budget;
   cache.prefix_caching = options.prefix_caching;
   cache.eviction_policy = options.eviction_policy;

@@ -16,8 +16,8 @@
 #include "cache/prefix_probe.h"
 #include "engine/loaded_model.h"
 #include "engine/options.h"
-#include "engine/scoring.h"
 #include "engine/pinned_prefix.h"
+#include "engine/scoring.h"
 #include "engine/session.h"
 
 namespace kvi {

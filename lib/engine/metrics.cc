@@ -95,9 +95,7 @@ void Metrics::prefix_hit(TierId tier, uint64_t num_tokens) {
   used(tier).hit_tokens.add(num_tokens);
 }
 
-void Metrics::evicted(TierId tier, uint64_t num_pages) {
-  used(tier).evicted_pages.add(num_pages);
-}
+void Metrics::evicted(TierId tier, uint64_t num_pages) { used(tier).evicted_pages.add(num_pages); }
 
 void Metrics::swapped(TierId tier, SwapDirection direction, uint64_t bytes) {
   used(tier).swap_bytes[index(direction)].add(bytes);

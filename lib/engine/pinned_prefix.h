@@ -32,7 +32,7 @@ class PinnedPrefix {
 
   int num_tokens() const { return num_tokens_; }
   TierId tier() const { return tier_; }
-  bool is_held() const { return held_.load(); }  // not expired, and the engine is open
+  bool is_held() const { return held_.load(); }       // not expired, and the engine is open
   int64_t expires_us() const { return expires_us_; }  // on the engine's clock
 
  private:

@@ -19,7 +19,8 @@ namespace kvi {
 enum class SequenceOwner { nobody, user, request };
 
 struct SequenceState {
-  explicit SequenceState(SessionOptions session_options = {}) : options(std::move(session_options)) {}
+  explicit SequenceState(SessionOptions session_options = {})
+      : options(std::move(session_options)) {}
 
   std::atomic<SequenceOwner> owner{SequenceOwner::nobody};
   std::vector<TokenId> tokens;
@@ -27,7 +28,7 @@ struct SequenceState {
 
   const SessionOptions options;
   SequencePages pages;
-  uint64_t last_used = 0;  // number of the request that used it last
+  uint64_t last_used = 0;            // number of the request that used it last
   std::shared_ptr<Request> request;  // the running one
   bool abandoned = false;  // its session is gone: give the pages back when the request ends
 };

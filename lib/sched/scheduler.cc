@@ -161,8 +161,10 @@ const Step& Scheduler::schedule() {
   without_pages_ = nullptr;
   if (plan(Retry::yes)) return step_;
   plan(Retry::no);
-  if (step_.items.empty() && step_.copies.empty() && step_.exhausted == nullptr && !awaits_moves()) {
-    without_pages_ = nullptr;  // who lost its pages does not find room either: the others need not wait for it
+  if (step_.items.empty() && step_.copies.empty() && step_.exhausted == nullptr &&
+      !awaits_moves()) {
+    without_pages_ =
+        nullptr;  // who lost its pages does not find room either: the others need not wait for it
     plan(Retry::no);
   }
   return step_;
