@@ -11,8 +11,8 @@
 #include "base/error.h"
 #include "base/file.h"
 #include "support/expect_error.h"
-#include "support/faulty_file_system.h"
-#include "support/memory_file_system.h"
+#include "sim/faulty_file_system.h"
+#include "sim/memory_file_system.h"
 #include "support/seed.h"
 #include "support/temp_folder.h"
 

@@ -13,8 +13,8 @@
 #include "engine/engine.h"
 #include "engine/snapshot_file.h"
 #include "support/expect_error.h"
-#include "support/faulty_file_system.h"
-#include "support/memory_file_system.h"
+#include "sim/faulty_file_system.h"
+#include "sim/memory_file_system.h"
 #include "support/seed.h"
 #include "support/snapshot_sample.h"
 
