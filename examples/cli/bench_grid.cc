@@ -52,7 +52,8 @@ class Grid {
     const uint32_t num_window_layers = own_name() == std::string("hybrid")
                                            ? info_.num_window_layers
                                            : info_.num_layers - info_.num_layers / kHybridPeriod;
-    add("contiguous", prompt_len, count, count * reserved * kv_bytes_per_token(), "computed");
+    add("contiguous", prompt_len, count, uint64_t{count} * reserved * info_.kv_bytes_per_token,
+        "computed");
     add("paged", prompt_len, count, planned(len, count, 0, 0), "planned");
     add("window", prompt_len, count, planned(len, count, info_.num_layers, window), "planned");
     add("hybrid", prompt_len, count, planned(len, count, num_window_layers, window), "planned");
@@ -75,8 +76,6 @@ class Grid {
       row["decode_tokens_per_s"] = best.decode;
     }
   }
-
-  uint64_t kv_bytes_per_token() const { return info_.kv_bytes_per_token; }
 
   // len tokens are known, the last of them not computed.
   uint64_t planned(uint32_t len, uint32_t count, uint32_t num_window_layers,

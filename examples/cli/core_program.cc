@@ -6,8 +6,8 @@
 #include <unistd.h>
 
 #include <cerrno>
-#include <cstring>
 #include <filesystem>
+#include <system_error>
 
 extern char** environ;  // NOLINT(readability-redundant-declaration): POSIX has no header for it
 
@@ -17,8 +17,9 @@ namespace {
 constexpr const char* kProgram = "kvi_sim";
 
 [[noreturn]] void fail(const std::string& path, int error) {
-  throw Failure(error == ENOENT ? ExitCode::file : ExitCode::failure,
-                "cannot run " + path + ", which this needs: " + std::strerror(error));
+  throw Failure(
+      error == ENOENT ? ExitCode::file : ExitCode::failure,
+      "cannot run " + path + ", which this needs: " + std::generic_category().message(error));
 }
 
 std::string path_of_program() {

@@ -129,12 +129,10 @@ double median(std::vector<double> values) {
 Throughput measure_throughput(const kvinfer::Engine& engine, const kvinfer::Model& model,
                               uint32_t num_sequences, uint32_t prompt_len, uint32_t gen_len,
                               uint64_t seed) {
-  const Tokens tokens = random_tokens(model, seed, num_sequences * prompt_len);
   std::vector<kvinfer::Session> sessions;
-  for (uint32_t i = 0; i < num_sequences; ++i) {
-    const auto first = tokens.begin() + static_cast<ptrdiff_t>(i) * prompt_len;
+  for (uint64_t i = 0; i < num_sequences; ++i) {
     sessions.push_back(engine.session());
-    sessions.back().append(Tokens(first, first + prompt_len));
+    sessions.back().append(random_tokens(model, seed << 32 | i, prompt_len));
   }
   Throughput measured;
   measured.prefill = prefill_rate(sessions, prompt_len);
