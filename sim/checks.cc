@@ -238,7 +238,7 @@ void check_pins(const Engine& engine) {
     if (tier == nullptr) continue;
     uint64_t most = 0;
     for (int g = 0; g < static_cast<int>(engine.shape().groups.size()); ++g) {
-      most += pinned[{id, g}].size() * engine.shape().groups[g].layout.page_bytes;
+      most += pinned[{id, g}].size() * tier->slot_bytes(g);
     }
     require(tier->pinned_bytes() <= most, "no pin outlives its session", tier->pinned_bytes(),
             " bytes are pinned, sessions pin ", most);

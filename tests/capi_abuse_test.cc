@@ -106,6 +106,8 @@ class CapiAbuse : public testing::Test {
   void abuse_snapshots();
   void abuse_requests();
   void abuse_generation();
+  void abuse_budgets();
+  void abuse_cache();
 
   kvi_model* model_ = nullptr;
   kvi_engine* engine_ = nullptr;
@@ -652,6 +654,166 @@ void CapiAbuse::abuse_generation() {
             KVI_OK);
 }
 
+void CapiAbuse::abuse_budgets() {
+  kvi_budget* budget = nullptr;
+  EXPECT_INVALID(CALL(kvi_budget_create, 1 << 20, nullptr, nullptr));
+  expect_names([&](kvi_error** e) { return kvi_budget_create(0, &budget, e); }, "limit_bytes is 0");
+  ASSERT_EQ(CALL(kvi_budget_create, 8 << 20, &budget, nullptr), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_budget_set_limit, nullptr, 1 << 20, nullptr));
+  EXPECT_INVALID(CALL(kvi_budget_set_limit, budget, UINT64_MAX, nullptr));
+  kvi_budget_info info;
+  EXPECT_EQ(CALL(kvi_budget_info_init, &info, sizeof info), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_budget_get_info, nullptr, &info, nullptr));
+  EXPECT_INVALID(CALL(kvi_budget_get_info, budget, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_budget_get_info, budget, &info, nullptr), KVI_OK);
+  CALL(kvi_budget_release, budget);
+  CALL(kvi_budget_release, nullptr);
+  EXPECT_INVALID(CALL(kvi_engine_set_budget, nullptr, 1 << 20, nullptr));
+  EXPECT_INVALID(CALL(kvi_engine_set_budget, engine_, 0, nullptr));
+  uint64_t given_back = 0;
+  EXPECT_INVALID(CALL(kvi_engine_trim, nullptr, 1, &given_back, nullptr));
+  EXPECT_EQ(CALL(kvi_engine_trim, engine_, UINT64_MAX, nullptr, nullptr), KVI_OK);
+
+  kvi_engine* out = nullptr;
+  const auto with = [&](const char* word, auto change) {
+    kvi_engine_options options;
+    kvi_engine_options_init(&options, sizeof options);
+    change(options);
+    expect_names([&](kvi_error** e) { return kvi_engine_create(model_, &options, &out, e); }, word);
+  };
+  with("kv_budget_max_bytes", [](auto& o) { o.kv_budget_max_bytes = 1; });
+  with("kv_budget_max_bytes", [](auto& o) { o.kv_budget_max_bytes = UINT64_MAX; });
+  for (double value : {-0.1, 1.5, static_cast<double>(NAN)}) {
+    with("kv_grow_at", [&](auto& o) { o.kv_grow_at = value; });
+  }
+  for (double value : {1.0, static_cast<double>(INFINITY), static_cast<double>(NAN)}) {
+    with("kv_grow_factor", [&](auto& o) { o.kv_grow_factor = value; });
+  }
+  for (double value : {0.0, 1.5, static_cast<double>(NAN)}) {
+    with("tenant_share", [&](auto& o) { o.tenant_share = value; });
+  }
+  with("prefix_caching", [](auto& o) { o.prefix_caching = 2; });
+  with("cache_events", [](auto& o) { o.cache_events = UINT32_MAX; });
+  with("eviction_policy", [](auto& o) { o.eviction_policy = ""; });
+  with("fifo", [](auto& o) { o.eviction_policy = "fifo"; });
+  with("cache_secret", [](auto& o) { o.cache_secret_size = 4; });
+  with("host_cache_bytes", [](auto& o) { o.host_cache_bytes = UINT64_MAX; });
+  with("disk_cache_folder", [](auto& o) { o.disk_cache_bytes = 1 << 20; });
+  with("disk_cache_folder", [](auto& o) { o.disk_cache_folder = ""; });
+  EXPECT_EQ(out, nullptr);
+
+  kvi_session* session = nullptr;
+  const auto session_with = [&](const char* word, auto change) {
+    kvi_session_options options;
+    kvi_session_options_init(&options, sizeof options);
+    change(options);
+    expect_names([&](kvi_error** e) { return kvi_session_create(engine_, &options, &session, e); },
+                 word);
+  };
+  session_with("priority", [](auto& o) { o.priority = 1001; });
+  session_with("priority", [](auto& o) { o.priority = INT32_MIN; });
+  session_with("tenant", [](auto& o) { o.tenant_size = 1; });
+  session_with("reads_shared", [](auto& o) { o.reads_shared = 2; });
+  session_with("caches", [](auto& o) { o.caches = UINT32_MAX; });
+  kvi_generate_options generate;
+  kvi_generate_options_init(&generate, sizeof generate);
+  generate.priority = -1001;
+  kvi_request* request = nullptr;
+  expect_names(
+      [&](kvi_error** e) { return kvi_session_generate(session_, &generate, &request, e); },
+      "priority");
+}
+
+void CapiAbuse::abuse_cache() {
+  const std::vector<int32_t> many(40, 1);
+  const int32_t* tokens = many.data();
+  EXPECT_STREQ(CALL(kvi_miss_reason_name, INT32_MIN), "unknown");
+  EXPECT_STREQ(CALL(kvi_miss_reason_name, KVI_MISS_NONE), "none");
+  kvi_probe probe;
+  EXPECT_EQ(CALL(kvi_probe_init, &probe, sizeof probe), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_cache_probe, nullptr, "a", 1, tokens, 40, &probe, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_probe, engine_, nullptr, 1, tokens, 40, &probe, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_probe, engine_, "a", 1, nullptr, 40, &probe, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_probe, engine_, "a", 1, tokens, kAbsurd, &probe, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_probe, engine_, "a", 1, tokens, 40, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_cache_probe, engine_, nullptr, 0, nullptr, 0, &probe, nullptr), KVI_OK);
+  const int32_t outside[] = {-1, INT32_MAX, INT32_MIN};
+  EXPECT_EQ(CALL(kvi_cache_probe, engine_, "a", 1, outside, 3, &probe, nullptr), KVI_OK);
+  EXPECT_EQ(probe.first_miss, 0u);
+
+  kvi_preload_options options;
+  EXPECT_EQ(CALL(kvi_preload_options_init, &options, sizeof options), KVI_OK);
+  kvi_prefix* prefix = nullptr;
+  EXPECT_INVALID(CALL(kvi_cache_preload, nullptr, "a", 1, tokens, 40, &options, &prefix, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_cache_preload, engine_, nullptr, 1, tokens, 40, nullptr, &prefix, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_preload, engine_, "a", 1, nullptr, 40, nullptr, &prefix, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_preload, engine_, "a", 1, outside, 3, nullptr, &prefix, nullptr));
+  EXPECT_INVALID(
+      CALL(kvi_cache_preload, engine_, "a", 1, tokens, kAbsurd, nullptr, &prefix, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_preload, engine_, "a", 1, tokens, 40, nullptr, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_pin, nullptr, "a", 1, tokens, 40, nullptr, &prefix, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_pin, engine_, nullptr, 1, tokens, 40, nullptr, &prefix, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_pin, engine_, "a", 1, nullptr, 40, nullptr, &prefix, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_pin, engine_, "a", 1, tokens, kAbsurd, nullptr, &prefix, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_pin, engine_, "a", 1, tokens, 40, nullptr, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_cache_pin, engine_, "a", 1, nullptr, 0, nullptr, &prefix, nullptr),
+            KVI_NOT_FOUND);
+  EXPECT_EQ(prefix, nullptr);
+  ASSERT_EQ(CALL(kvi_cache_preload, engine_, "a", 1, tokens, 40, &options, &prefix, nullptr),
+            KVI_OK);
+  kvi_prefix_info info;
+  EXPECT_EQ(CALL(kvi_prefix_info_init, &info, sizeof info), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_prefix_get_info, nullptr, &info, nullptr));
+  EXPECT_INVALID(CALL(kvi_prefix_get_info, prefix, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_prefix_get_info, prefix, &info, nullptr), KVI_OK);
+  CALL(kvi_prefix_release, prefix);
+  CALL(kvi_prefix_release, nullptr);
+
+  uint32_t num_tokens = 0;
+  EXPECT_INVALID(CALL(kvi_cache_prefetch, nullptr, "a", 1, tokens, 40, &num_tokens, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_prefetch, engine_, nullptr, 1, tokens, 40, &num_tokens, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_prefetch, engine_, "a", 1, nullptr, 40, &num_tokens, nullptr));
+  EXPECT_EQ(CALL(kvi_cache_prefetch, engine_, "a", 1, nullptr, 0, nullptr, nullptr), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_cache_evict, nullptr, "a", 1, tokens, 40, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_evict, engine_, nullptr, 1, tokens, 40, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_evict, engine_, "a", 1, nullptr, 40, nullptr));
+  EXPECT_EQ(CALL(kvi_cache_evict, engine_, "a", 1, nullptr, 0, nullptr), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_cache_clear, nullptr, "a", 1, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_clear, engine_, nullptr, 1, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_clear, engine_, "a", kAbsurd, nullptr));
+  EXPECT_EQ(CALL(kvi_cache_clear, engine_, "", 0, nullptr), KVI_OK);
+
+  kvi_cache_stats stats;
+  kvi_tier_stats tier;
+  EXPECT_EQ(CALL(kvi_cache_stats_init, &stats, sizeof stats), KVI_OK);
+  EXPECT_EQ(CALL(kvi_tier_stats_init, &tier, sizeof tier), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_cache_get_stats, nullptr, &stats, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_get_stats, engine_, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_get_tier_stats, nullptr, 0, &tier, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_get_tier_stats, engine_, 0, nullptr, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_get_tier_stats, engine_, -1, &tier, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_get_tier_stats, engine_, 3, &tier, nullptr));
+  EXPECT_EQ(CALL(kvi_cache_get_tier_stats, engine_, KVI_TIER_DISK, &tier, nullptr), KVI_OK);
+  EXPECT_EQ(tier.budget_bytes + tier.used_bytes, 0u);
+
+  kvi_cache_event event;
+  size_t count = 0;
+  EXPECT_EQ(CALL(kvi_cache_event_init, &event, sizeof event), KVI_OK);
+  EXPECT_INVALID(CALL(kvi_cache_events, nullptr, &event, 1, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_events, engine_, nullptr, 1, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_events, engine_, &event, kAbsurd, &count, nullptr));
+  EXPECT_INVALID(CALL(kvi_cache_events, engine_, &event, 1, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_cache_events, engine_, &event, 1, &count, nullptr), KVI_INVALID_STATE);
+  event.struct_size = 0;
+  EXPECT_INVALID(CALL(kvi_cache_events, engine_, &event, 1, &count, nullptr));
+
+  EXPECT_INVALID(CALL(kvi_session_suspend, nullptr, KVI_TIER_HOST, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_suspend, session_, 99, nullptr));
+  EXPECT_INVALID(CALL(kvi_session_resume, nullptr, nullptr));
+  EXPECT_EQ(CALL(kvi_session_resume, session_, nullptr), KVI_OK);
+}
+
 TEST_F(CapiAbuse, EveryFunctionAnswersNullZeroAndAbsurdArguments) {
   abuse_errors_and_devices();
   abuse_models();
@@ -662,6 +824,8 @@ TEST_F(CapiAbuse, EveryFunctionAnswersNullZeroAndAbsurdArguments) {
   abuse_snapshots();
   abuse_requests();
   abuse_generation();
+  abuse_budgets();
+  abuse_cache();
   const std::set<std::string> declared = functions_of_the_header();
   EXPECT_GT(declared.size(), 60u);
   for (const std::string& name : declared) EXPECT_TRUE(exercised().count(name)) << name;
@@ -721,6 +885,13 @@ TEST(CapiStructs, InitWritesDefaultsAndNeverPastItsSize) {
   init_keeps_to_its_size(kvi_snapshot_info_init);
   init_keeps_to_its_size(kvi_generate_options_init);
   init_keeps_to_its_size(kvi_usage_init);
+  init_keeps_to_its_size(kvi_budget_info_init);
+  init_keeps_to_its_size(kvi_probe_init);
+  init_keeps_to_its_size(kvi_preload_options_init);
+  init_keeps_to_its_size(kvi_prefix_info_init);
+  init_keeps_to_its_size(kvi_tier_stats_init);
+  init_keeps_to_its_size(kvi_cache_stats_init);
+  init_keeps_to_its_size(kvi_cache_event_init);
 }
 
 // use(options): a call that reads options, and is fine with the defaults.
@@ -777,6 +948,14 @@ TEST_F(CapiAbuse, OptionsOfOlderAndNewerCallersAreRead) {
         engine_, "once", 4, options, [](void*, const kvi_text*) -> int32_t { return KVI_STOP; },
         nullptr, nullptr, nullptr);
   });
+  options_of_any_age_are_read(kvi_preload_options_init, [&](const kvi_preload_options* options) {
+    const std::vector<int32_t> tokens(20, 1);
+    kvi_prefix* prefix = nullptr;
+    const kvi_status status = kvi_cache_preload(engine_, "a", 1, tokens.data(), 20, options,
+                                                &prefix, nullptr);
+    kvi_prefix_release(prefix);
+    return status;
+  });
   options_of_any_age_are_read(kvi_part_init, [&](const kvi_part* part) {
     return kvi_session_append(session_, part, 1, nullptr);
   });
@@ -818,6 +997,26 @@ TEST_F(CapiAbuse, ResultsFitOlderAndNewerCallers) {
   results_fit_callers_of_any_age(kvi_session_info_init, [&](auto* out) {
     return kvi_session_get_info(session_, out, nullptr);
   });
+  results_fit_callers_of_any_age(
+      kvi_cache_stats_init, [&](auto* out) { return kvi_cache_get_stats(engine_, out, nullptr); });
+  results_fit_callers_of_any_age(kvi_tier_stats_init, [&](auto* out) {
+    return kvi_cache_get_tier_stats(engine_, KVI_TIER_DEVICE, out, nullptr);
+  });
+  const std::vector<int32_t> tokens(20, 1);
+  results_fit_callers_of_any_age(kvi_probe_init, [&](auto* out) {
+    return kvi_cache_probe(engine_, "a", 1, tokens.data(), 20, out, nullptr);
+  });
+  kvi_prefix* prefix = nullptr;
+  ASSERT_EQ(kvi_cache_preload(engine_, "a", 1, tokens.data(), 20, nullptr, &prefix, nullptr),
+            KVI_OK);
+  results_fit_callers_of_any_age(
+      kvi_prefix_info_init, [&](auto* out) { return kvi_prefix_get_info(prefix, out, nullptr); });
+  kvi_prefix_release(prefix);
+  kvi_budget* budget = nullptr;
+  ASSERT_EQ(kvi_budget_create(1 << 20, &budget, nullptr), KVI_OK);
+  results_fit_callers_of_any_age(
+      kvi_budget_info_init, [&](auto* out) { return kvi_budget_get_info(budget, out, nullptr); });
+  kvi_budget_release(budget);
   kvi_request* request = finished_request();
   results_fit_callers_of_any_age(
       kvi_usage_init, [&](auto* out) { return kvi_request_get_usage(request, out, nullptr); });
@@ -838,6 +1037,39 @@ TEST_F(CapiAbuse, ArraysOfOlderAndNewerElementsAreWalkedByTheirSize) {
   EXPECT_EQ(count, 3u);
   newer[2].known.struct_size = sizeof(kvi_part);  // of another age than the first
   EXPECT_EQ(kvi_session_append(session_, &newer[0].known, 3, nullptr), KVI_INVALID_ARGUMENT);
+}
+
+TEST_F(CapiAbuse, EventsAreWrittenAsFarApartAsTheirCallerSays) {
+  kvi_engine_options options;
+  kvi_engine_options_init(&options, sizeof options);
+  options.cache_events = 8;
+  kvi_engine* engine = nullptr;
+  ASSERT_EQ(kvi_engine_create(model_, &options, &engine, nullptr), KVI_OK);
+  const std::vector<int32_t> tokens(48, 1);
+  kvi_prefix* prefix = nullptr;
+  ASSERT_EQ(kvi_cache_preload(engine, "a", 1, tokens.data(), 48, nullptr, &prefix, nullptr),
+            KVI_OK);
+  struct Older {
+    uint32_t struct_size;
+    int32_t kind, tier;
+    uint32_t num_tokens;
+    uint32_t mine;
+  };
+  Older older[3] = {{offsetof(Older, mine), 7, 7, 7, 0}, {}, {}};
+  size_t count = 0;
+  // The elements lie one after another, without what is the caller's own.
+  ASSERT_EQ(kvi_cache_events(engine, reinterpret_cast<kvi_cache_event*>(older), 3, &count, nullptr),
+            KVI_OK);
+  ASSERT_EQ(count, 3u);
+  for (uint32_t i = 0; i < 3; ++i) {
+    uint32_t fields[4];
+    std::memcpy(fields, reinterpret_cast<const char*>(older) + i * sizeof fields, sizeof fields);
+    EXPECT_EQ(fields[0], sizeof fields);
+    EXPECT_EQ(fields[3], 16 * (i + 1));
+  }
+  EXPECT_EQ(older[2].mine, 0u);
+  kvi_prefix_release(prefix);
+  kvi_engine_release(engine);
 }
 
 TEST_F(CapiAbuse, TheLogsOwnerIsToldOnceHoweverItEnds) {

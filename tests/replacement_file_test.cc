@@ -10,9 +10,9 @@
 
 #include "base/error.h"
 #include "base/file.h"
-#include "support/expect_error.h"
 #include "sim/faulty_file_system.h"
 #include "sim/memory_file_system.h"
+#include "support/expect_error.h"
 #include "support/seed.h"
 #include "support/temp_folder.h"
 

@@ -12,9 +12,9 @@
 #include "base/replacement_file.h"
 #include "engine/engine.h"
 #include "engine/snapshot_file.h"
-#include "support/expect_error.h"
 #include "sim/faulty_file_system.h"
 #include "sim/memory_file_system.h"
+#include "support/expect_error.h"
 #include "support/seed.h"
 #include "support/snapshot_sample.h"
 

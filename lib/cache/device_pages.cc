@@ -11,8 +11,8 @@ namespace {
 
 constexpr uint64_t kLargestGranule = uint64_t{2} << 20;
 constexpr uint64_t kSmallestGranule = 4096;
-constexpr uint64_t kLeastGranules =
-    64;  // of a budget, so that the last one of each group wastes little
+// Of a budget, so that the last one of each group wastes little.
+constexpr uint64_t kLeastGranules = 512;
 
 bool is_used(PageClass page_class) {
   return page_class == PageClass::private_ || page_class == PageClass::pinned;
@@ -48,11 +48,9 @@ bool DevicePages::lease(uint64_t num_bytes) {
   return mapped_bytes_ + num_bytes <= budget_bytes_ && shared_budget_->lease(num_bytes);
 }
 
-bool DevicePages::take_idle_granule_of_others(int group) {
+bool DevicePages::give_back_granule(int group, PageId kept) {
   for (int g = 0; g < num_groups(); ++g) {
-    PageRange& range = memory_[g].range;
-    if (g == group || range.num_idle_granules() == 0) continue;
-    range.unmap_highest_idle();
+    if (!memory_[g].range.unmap_idle(g == group ? kept : kNoPage)) continue;
     mapped_bytes_ -= granule_bytes_;
     shared_budget_->give_back(granule_bytes_);
     return true;
@@ -68,7 +66,7 @@ PageId DevicePages::allocate(int group, int scope, bool& to_zero) {
     if (page == kNoPage) return kNoPage;
     const uint64_t num_bytes = range.num_missing_granules(page) * granule_bytes_;
     while (!lease(num_bytes)) {
-      if (!take_idle_granule_of_others(group)) return kNoPage;
+      if (!give_back_granule(group, page)) return kNoPage;
     }
     const uint64_t mapped_before = range.mapped_bytes();
     const bool mapped = range.map(page);
@@ -137,7 +135,7 @@ uint64_t DevicePages::idle_bytes() const {
 
 uint64_t DevicePages::give_back_idle(uint64_t num_bytes) {
   uint64_t given_back = 0;
-  while (given_back < num_bytes && take_idle_granule_of_others(-1)) given_back += granule_bytes_;
+  while (given_back < num_bytes && give_back_granule(-1, kNoPage)) given_back += granule_bytes_;
   return given_back;
 }
 

@@ -79,7 +79,8 @@ class DevicePages {
   };
   PagePool& pool_of(int group) { return memory_[group].pool; }
   bool lease(uint64_t num_bytes);
-  bool take_idle_granule_of_others(int group);
+  // An idle granule of any group, but none of this page's.
+  bool give_back_granule(int group, PageId kept);
   template <typename Change>
   void change(int group, PageId page, const Change& change);
 

@@ -79,9 +79,15 @@ void PageRange::unuse(PageId page) {
   }
 }
 
-void PageRange::unmap_highest_idle() {
-  const int granule = idle_.highest();
-  KVI_CHECK(granule >= 0);
+bool PageRange::unmap_idle(PageId kept) {
+  int granule = idle_.highest();
+  if (granule < 0) return false;
+  if (kept != kNoPage) {
+    const auto [first_kept, end_kept] = granules_of(kept);
+    const auto is_kept = [&](int g) { return g >= first_kept && g < end_kept; };
+    if (is_kept(granule)) granule = idle_.lowest();
+    if (is_kept(granule)) return false;
+  }
   const auto [first, end] = pages_on(granule);
   for (PageId p = first; p < end; ++p) free_mapped_.erase(p);
   idle_.erase(granule);
@@ -89,6 +95,7 @@ void PageRange::unmap_highest_idle() {
   --num_mapped_;
   const uint64_t offset = static_cast<uint64_t>(granule) * granule_bytes_;
   memory_->decommit(offset, std::min(granule_bytes_, memory_->size_bytes() - offset));
+  return true;
 }
 
 void PageRange::check_invariants() const {

@@ -32,7 +32,8 @@ class PageRange {
   void use(PageId page);    // requires: mapped, not in use
   void unuse(PageId page);  // its granules may be unmapped when they have no other
   int num_idle_granules() const { return idle_.size(); }  // mapped, and no page on them in use
-  void unmap_highest_idle();                              // requires: there is one
+  // An idle granule, the highest that is no part of `kept`; kNoPage: nothing is kept. False: there is none.
+  bool unmap_idle(PageId kept = kNoPage);
   bool is_used(PageId page) const {
     return page < static_cast<PageId>(used_.size()) && used_[page];
   }

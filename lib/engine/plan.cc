@@ -7,6 +7,7 @@
 #include "base/error.h"
 #include "base/os_cpu.h"
 #include "base/text.h"
+#include "cache/device_pages.h"
 #include "cache/plan.h"
 #include "engine/engine_shape.h"
 #include "engine/validate.h"
@@ -181,6 +182,9 @@ class Planner {
     plan_.kv_bytes_per_sequence = demand_.bytes_per_sequence(plan_.sequence_len);
     plan_.kv_prefill_bytes = demand_.prefill_bytes(plan_.sequence_len);
     plan_.kv_bytes = demand_.bytes_for(plan_.max_num_seqs, plan_.sequence_len);
+    // An engine takes memory in granules, whose size follows from its budget.
+    demand_.granule_bytes = granule_bytes_for(options_.kv_budget_bytes.value_or(plan_.kv_bytes));
+    plan_.kv_bytes = demand_.bytes_for(plan_.max_num_seqs, plan_.sequence_len);
     plan_.kv_exceeds_weights_len = demand_.len_exceeding(plan_.weights_bytes);
     plan_.kv_type_runs = options_.kv_type == KvType::f16;
   }
@@ -273,7 +277,7 @@ class Planner {
 
   const PlannedModel& model_;
   const PlanOptions& options_;
-  const KvDemand demand_;
+  KvDemand demand_;
   Plan plan_;
 };
 
