@@ -48,6 +48,7 @@ Sha256::Sha256(Sha256Code code) : compress_(sha256_blocks_plain) {
 }
 
 void Sha256::update(std::span<const std::byte> bytes) {
+  if (bytes.empty()) return;
   const uint8_t* p = reinterpret_cast<const uint8_t*>(bytes.data());
   size_t left = bytes.size();
   const size_t fill = num_bytes_ % 64;
