@@ -83,8 +83,8 @@ bool PageRange::unmap_idle(PageId kept) {
   int granule = idle_.highest();
   if (granule < 0) return false;
   if (kept != kNoPage) {
-    const auto [first_kept, end_kept] = granules_of(kept);
-    const auto is_kept = [&](int g) { return g >= first_kept && g < end_kept; };
+    const Granules kept_ones = granules_of(kept);
+    const auto is_kept = [&](int g) { return g >= kept_ones.first && g < kept_ones.end; };
     if (is_kept(granule)) granule = idle_.lowest();
     if (is_kept(granule)) return false;
   }

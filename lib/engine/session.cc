@@ -40,8 +40,8 @@ class Session::Use {
   bool handed_over_ = false;
 };
 
-std::shared_ptr<Session> Session::make(std::shared_ptr<EngineCore> core,
-                                       std::shared_ptr<SequenceState> sequence) {
+std::shared_ptr<Session> Session::make(const std::shared_ptr<EngineCore>& core,
+                                       const std::shared_ptr<SequenceState>& sequence) {
   try {
     return std::shared_ptr<Session>(new Session(core, sequence));
   } catch (...) {
@@ -50,18 +50,19 @@ std::shared_ptr<Session> Session::make(std::shared_ptr<EngineCore> core,
   }
 }
 
-std::shared_ptr<Session> Session::create(std::shared_ptr<EngineCore> core,
+std::shared_ptr<Session> Session::create(const std::shared_ptr<EngineCore>& core,
                                          const SessionOptions& options) {
   std::shared_ptr<SequenceState> sequence = core->create_sequence(options);
-  return make(std::move(core), std::move(sequence));
+  return make(core, sequence);
 }
 
-std::shared_ptr<Session> Session::load(std::shared_ptr<EngineCore> core, SnapshotSource source,
-                                       const SessionLoadOptions& options, SessionLoad& result) {
+std::shared_ptr<Session> Session::load(const std::shared_ptr<EngineCore>& core,
+                                       SnapshotSource source, const SessionLoadOptions& options,
+                                       SessionLoad& result) {
   core->check_open();
   std::shared_ptr<SequenceState> sequence = load_sequence(*core, std::move(source), options,
                                                           result);
-  return make(std::move(core), std::move(sequence));
+  return make(core, sequence);
 }
 
 Session::Session(std::shared_ptr<EngineCore> core, std::shared_ptr<SequenceState> sequence)

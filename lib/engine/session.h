@@ -33,11 +33,12 @@ using Part = std::variant<InputText, std::span<const TokenId>>;
 
 class Session {
  public:
-  static std::shared_ptr<Session> create(std::shared_ptr<EngineCore> core,
+  static std::shared_ptr<Session> create(const std::shared_ptr<EngineCore>& core,
                                          const SessionOptions& options);
   // Throws as session_snapshot.h says.
-  static std::shared_ptr<Session> load(std::shared_ptr<EngineCore> core, SnapshotSource source,
-                                       const SessionLoadOptions& options, SessionLoad& result);
+  static std::shared_ptr<Session> load(const std::shared_ptr<EngineCore>& core,
+                                       SnapshotSource source, const SessionLoadOptions& options,
+                                       SessionLoad& result);
   ~Session();  // gives its pages back
 
   void append(std::span<const Part> parts);
@@ -60,8 +61,8 @@ class Session {
   class Use;  // the session in the hands of one call
 
   // Gives the sequence back where it cannot be made.
-  static std::shared_ptr<Session> make(std::shared_ptr<EngineCore> core,
-                                       std::shared_ptr<SequenceState> sequence);
+  static std::shared_ptr<Session> make(const std::shared_ptr<EngineCore>& core,
+                                       const std::shared_ptr<SequenceState>& sequence);
   Session(std::shared_ptr<EngineCore> core, std::shared_ptr<SequenceState> sequence);
   void check_fits(size_t num_tokens) const;
 

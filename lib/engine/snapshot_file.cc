@@ -42,7 +42,7 @@ SnapshotFacts facts_of(SnapshotScanner& scanner) {
 
 }  // namespace
 
-SnapshotSource snapshot_source(const std::string& path, std::shared_ptr<FileSystem> files) {
+SnapshotSource snapshot_source(const std::string& path, const std::shared_ptr<FileSystem>& files) {
   IoResult<std::unique_ptr<OpenFile>> opened = files->open(path, OpenMode::read_named);
   if (!opened.ok()) {
     const bool is_none = opened.error == ENOENT || opened.error == ENOTDIR;

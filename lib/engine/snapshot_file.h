@@ -15,7 +15,7 @@ namespace kvi {
 // Reads the file from its beginning. It, and the reads, throw NOT_FOUND, INVALID_ARGUMENT where path is something
 // else than a file, IO.
 SnapshotSource snapshot_source(const std::string& path,
-                               std::shared_ptr<FileSystem> files = os_file_system());
+                               const std::shared_ptr<FileSystem>& files = os_file_system());
 // Writes to file, which the caller commits when the writer has finished and which lives as long.
 SnapshotSink snapshot_sink(ReplacementFile& file);
 

@@ -18,7 +18,7 @@ bool Scheduler::enqueue(SchedSequence& sequence) {
   const int num_free = limits_.max_sequences - num_running();
   if (num_waiting() >= limits_.max_queued + num_free) return false;
   sequence.arrival = ++num_arrived_;
-  if (sequence.tokens != nullptr && waiting_.size() > 0) {
+  if (sequence.tokens != nullptr && !waiting_.empty()) {
     sequence.cached_hint = cache_.prefixes()
                                .match(*sequence.pages, *sequence.tokens, sequence.first_wanted,
                                       false)
