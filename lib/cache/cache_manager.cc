@@ -368,6 +368,7 @@ void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Par
     if (own.back() == kNoPage) break;
   }
   const bool has_room = own.back() != kNoPage;
+  int slowest = 0;  // tier that a page comes from
   for (int g = 0; g < num_groups(); ++g) {
     if (!has_room) {
       if (g < static_cast<int>(own.size()) && own[g] != kNoPage)
@@ -375,6 +376,9 @@ void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Par
     } else if (sources[g] != PrefixTree::kNowhere) {
       plan_copy({g, sources[g], own[g]}, copies);
     } else {
+      const LowerTier* host = prefixes_.tier(TierId::host);
+      const bool in_host = host != nullptr && host->is_readable(partial.node, g);
+      slowest = std::max(slowest, static_cast<int>(in_host ? TierId::host : TierId::disk));
       prefixes_.load(partial.node, g, own[g]);
     }
   }
@@ -387,7 +391,8 @@ void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Par
         sequence.loading.push_back({g, static_cast<int>(index)});
     }
     sequence.num_tokens = sequence.num_indexed * page_len_ + partial.num_tokens;
-    prefixes_.stats().hit_tokens[0] += static_cast<uint64_t>(partial.num_tokens);
+    prefixes_.stats().hit_tokens[slowest] += static_cast<uint64_t>(partial.num_tokens);
+    if (slowest > 0) sequence.loaded_tokens[slowest - 1] += partial.num_tokens;
     prefixes_.hit(partial.node);
   }
 }
