@@ -28,8 +28,11 @@ class FairShare {
   void leave(int tenant) {
     const auto found = counts_.find(tenant);
     if (--found->second.num_requests > 0) return;
-    // Without anybody to compare with, a count says nothing.
+    // Without anybody to compare with, a count says nothing; and of a great many, those who left are forgotten.
     if (counts_.size() == 1) counts_.erase(found);
+    if (counts_.size() > kMostCounts) {
+      std::erase_if(counts_, [](const auto& entry) { return entry.second.num_requests == 0; });
+    }
   }
   void serve(int tenant, int num_tokens) {
     counts_[tenant].tokens += static_cast<uint64_t>(num_tokens);
@@ -47,6 +50,7 @@ class FairShare {
     uint64_t tokens = 0;
     int num_requests = 0;
   };
+  static constexpr size_t kMostCounts = 4096;
   std::unordered_map<int, Count> counts_;
 };
 

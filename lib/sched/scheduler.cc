@@ -163,8 +163,8 @@ const Step& Scheduler::schedule() {
   plan(Retry::no);
   if (step_.items.empty() && step_.copies.empty() && step_.exhausted == nullptr &&
       !awaits_moves()) {
-    without_pages_ =
-        nullptr;  // who lost its pages does not find room either: the others need not wait for it
+    // Who lost its pages does not find room either: the others need not wait for it.
+    without_pages_ = nullptr;
     plan(Retry::no);
   }
   return step_;
