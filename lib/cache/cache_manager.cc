@@ -229,7 +229,6 @@ void CacheManager::attach(SequencePages& sequence, std::span<const TokenId> toke
   if (!sequence.is_indexed && sequence.pinned.empty()) return;
   if (!sequence.loading.empty() || limit <= sequence.num_tokens) return;
   CacheStats& stats = prefixes_.stats();
-  sequence.loaded_tokens = {};
   stats.queried_tokens += static_cast<uint64_t>(limit - sequence.num_tokens);
   for (bool in_lower_tiers : {true, false}) {
     PrefixMatch match = prefixes_.match(sequence, tokens, limit, in_lower_tiers);
@@ -327,16 +326,8 @@ bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& matc
     }
     sequence.num_tokens = match.num_pages * page_len_;
     move_node(sequence, match.path.back(), match.num_pages);
-    for (int g = 0; g < num_groups(); ++g) {
-      // Pages of its own before the needed ones slide out; of the new ones, none came.
-      const int first_needed = prefixes_.first_needed_page(g, sequence.num_tokens);
-      int& first_held = sequence.first_held[g];
-      for (; first_held < first_needed; ++first_held) {
-        PageId& page = sequence.tables[g][first_held];
-        if (page != kNoPage) prefixes_.release(g, page);
-        page = kNoPage;
-      }
-    }
+    // Pages of its own before the needed ones; of the new ones, none came.
+    slide_windows(sequence);
     // Where the text now takes its own way, others may do the same.
     prefixes_.mark_boundary(sequence.node);
   }
@@ -469,7 +460,8 @@ bool CacheManager::suspend(SequencePages& sequence, std::span<const TokenId> tok
   if (!tokens.empty()) index_whole_pages(sequence, tokens);
   std::vector<NodeId> nodes;
   for (NodeId node = sequence.node; node != PrefixTree::kRoot; node = prefixes_.tree().parent(node))
-    nodes.insert(nodes.begin(), node);
+    nodes.push_back(node);
+  std::ranges::reverse(nodes);
   const NodeId partial = index_partial_page(sequence);
   if (partial != kNoNode) nodes.push_back(partial);
 
@@ -610,6 +602,7 @@ void CacheManager::release(SequencePages& sequence) {
   sequence.loading.clear();
   sequence.tail.clear();
   sequence.num_tokens = 0;
+  sequence.loaded_tokens = {};
   if (sequence.node != PrefixTree::kRoot) move_node(sequence, PrefixTree::kRoot, 0);
 }
 

@@ -9,6 +9,7 @@ namespace {
 
 // Background writes in flight at once, in pages: enough to keep a tier busy, little to wait for.
 constexpr size_t kMostBackgroundMoves = 64;
+constexpr size_t kMostWanted = 1 << 16;  // pages that wait to be copied
 // Tenants whose prefixes a probe compares with, to say why it missed.
 constexpr int kMostScopesToTry = 4096;
 // Granules looked at for one that can be emptied, before giving up.
@@ -92,7 +93,7 @@ int PrefixCache::make_private_scope() {
 }
 
 bool PrefixCache::is_over_share(int scope) const {
-  return scope < static_cast<int>(cached_bytes_.size()) &&
+  return scope != kSharedScopeId && scope < static_cast<int>(cached_bytes_.size()) &&
          static_cast<double>(cached_bytes_[scope]) >
              options_.tenant_share * static_cast<double>(pages_.budget_bytes());
 }
@@ -104,6 +105,10 @@ void PrefixCache::count_cached(int group, NodeId node, int sign) {
   if (static_cast<int>(cached_bytes_.size()) <= scope) cached_bytes_.resize(scope + 1);
   const uint64_t page_bytes = groups_[group].layout.page_bytes;
   cached_bytes_[scope] += sign > 0 ? page_bytes : -page_bytes;
+  // Who is over is looked at when something is to be evicted; so are the many who are not never gone through.
+  if (sign > 0 && is_over_share(scope) &&
+      std::ranges::find(over_share_, scope) == over_share_.end())
+    over_share_.push_back(scope);
 }
 
 void PrefixCache::update_idle(int group, PageId page) {
@@ -221,11 +226,14 @@ bool PrefixCache::evict_one(int group, Band most) {
   Evictor& evictor = evictors_[group];
   NodeId victim = evictor.victim(most);
   if (victim == kNoNode) return false;
-  for (int scope = 1; scope < static_cast<int>(cached_bytes_.size()) && most == Band::high;
-       ++scope) {
-    if (!is_over_share(scope) || evictor.victim_of_scope(scope) == kNoNode) continue;
-    victim = evictor.victim_of_scope(scope);
-    break;
+  if (most == Band::high) {
+    std::erase_if(over_share_, [&](int scope) { return !is_over_share(scope); });
+    for (const int scope : over_share_) {
+      const NodeId own = evictor.victim_of_scope(scope);
+      if (own == kNoNode) continue;
+      victim = own;
+      break;
+    }
   }
   ++stats_.evicted_pages[0];
   drop_device_copy(leaf_below(victim, group), group);
@@ -516,9 +524,11 @@ int PrefixCache::longest_of_others(const SequencePages& sequence,
   std::vector<NodeId> path;
   for (int scope = 0; scope < std::min<int>(static_cast<int>(salts_.size()), kMostScopesToTry);
        ++scope) {
-    if (scope == sequence.scope) continue;
+    // Nobody may learn of what a session keeps to itself.
+    if (scope == sequence.scope || !scope_of_salt_.contains(salts_[scope])) continue;
     path.clear();
-    extend(PrefixTree::kRoot, scope, false, tokens, 0, static_cast<int>(tokens.size()), path);
+    extend(PrefixTree::kRoot, scope, sequence.reads_shared, tokens, 0,
+           static_cast<int>(tokens.size()), path);
     longest = std::max(longest, path.size());
   }
   return static_cast<int>(longest);
@@ -534,8 +544,15 @@ bool PrefixCache::is_readable(NodeId node, int group) const {
 }
 
 void PrefixCache::want_stored(NodeId node, int group) {
-  if (!tiers_[0] && !tiers_[1]) return;
-  if (options_.prefix_caching) wanted_.push_back({node, group});
+  if (!options_.prefix_caching) return;
+  bool is_missing = false;
+  for (const auto& tier : tiers_) {
+    is_missing |= tier && tree_.place(node, tier->id(), group) == PrefixTree::kNowhere;
+  }
+  if (!is_missing) return;
+  // Where the tiers cannot keep up, what became idle first goes without a copy.
+  if (wanted_.size() >= kMostWanted) wanted_.pop_front();
+  wanted_.push_back({node, group});
 }
 
 bool PrefixCache::store(NodeId node, int group, TierId tier_id) {
@@ -635,11 +652,7 @@ void PrefixCache::complete(uint64_t move_id, bool ok) {
   if (!ok) ++stats_.failed_moves;
   if (move.kind == MoveKind::store) {
     if (ok) stats_.stored_bytes[t] += page_bytes;
-    // What becomes idle by this was stored, or refused, just now. Wanting it again would copy for ever where
-    // the tier holds less than the device, or refuses.
-    const size_t num_wanted = wanted_.size();
     end_flight(move.group, move.page);
-    wanted_.resize(num_wanted);
     tier.end_store(move.group, move.slot, ok);
     return;
   }

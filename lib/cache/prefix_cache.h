@@ -143,7 +143,8 @@ class PrefixCache {
   std::vector<Digest> salts_;  // [scope]
   std::map<Digest, int> scope_of_salt_;
   std::vector<uint64_t> cached_bytes_;  // [scope], in idle device pages
-  std::vector<int> granule_cursor_;     // [group]: where empty_a_granule looks next
+  std::vector<int> over_share_;      // tenants' scopes that were, when they last cached more: few
+  std::vector<int> granule_cursor_;  // [group]: where empty_a_granule looks next
   EvictedKeys evicted_;
   uint64_t num_private_scopes_ = 0;
 

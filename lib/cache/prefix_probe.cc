@@ -5,12 +5,14 @@
 namespace kvi {
 namespace {
 
-// The slowest of the tiers that the groups' pages of a node must come from.
+// The slowest of the tiers that the groups' pages of a node must come from; what is on its way is not there yet.
 int tier_of(const PrefixCache& cache, NodeId node) {
   int slowest = 0;
   for (int g = 0; g < static_cast<int>(cache.groups().size()); ++g) {
     for (int tier = 0; tier < kNumTiers; ++tier) {
-      if (cache.tree().place(node, static_cast<TierId>(tier), g) == PrefixTree::kNowhere) continue;
+      const PageId place = cache.tree().place(node, static_cast<TierId>(tier), g);
+      if (place == PrefixTree::kNowhere) continue;
+      if (tier == 0 && cache.pages().pool(g).state(place) != PageState::committed) continue;
       slowest = std::max(slowest, tier);
       break;
     }

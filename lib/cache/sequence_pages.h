@@ -32,8 +32,9 @@ struct SequencePages {
   int num_indexed = 0;
   // On their way from a lower tier: the sequence is not to be computed before they are there.
   std::vector<PageInTable> loading;
-  std::vector<TokenId> tail;                           // the tokens after the last indexed page
-  std::array<int, kNumLowerTiers> loaded_tokens = {};  // that attach took from lower tiers
+  std::vector<TokenId> tail;  // the tokens after the last indexed page
+  // That attach took from lower tiers, until somebody is told.
+  std::array<int, kNumLowerTiers> loaded_tokens = {};
   // Suspended: what is pinned in the tier for it, last node last.
   std::vector<NodeId> pinned;
   TierId pinned_tier = TierId::device;
