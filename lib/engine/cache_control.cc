@@ -49,6 +49,8 @@ std::shared_ptr<PinnedPrefix> EngineCore::pin_cached(const std::string& tenant,
 std::shared_ptr<PinnedPrefix> EngineCore::make_pin(SequencePages pages, const PinOptions& options) {
   const int num_tokens = pages.num_tokens;
   try {
+    pins_.reserve(pins_.size() +
+                  1);  // once the pin is made, nothing may fail: its end takes the mutex
     if (options.tier != TierId::device) suspend_pages(pages, {}, options.tier);
     const int64_t expires_us = options.ttl_ms ? clock_->now_us() + int64_t{*options.ttl_ms} * 1000
                                               : PinnedPrefix::kNever;

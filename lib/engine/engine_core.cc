@@ -11,6 +11,11 @@
 #include "engine/validate.h"
 
 namespace kvi {
+namespace {
+
+constexpr std::chrono::milliseconds kPauseAfterFailure{100};
+
+}  // namespace
 
 EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOptions& options)
     : model_(std::move(model)),
@@ -45,6 +50,10 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
   stats_.kv_budget_bytes = options.kv_budget_bytes;
   stats_.scratch_bytes = executor_->scratch_bytes() + logits_bytes(shape);
   stats_.weights_bytes = model_->weights_bytes();
+  metrics_ = std::make_shared<Metrics>(cache_->groups().size());
+  show_gauges();
+  start_worker();
+  // Last: a constructor that throws leaves nobody to take the member back.
   if (options.shared_budget) {
     budget_member_ = options.shared_budget->add_member([this] {
       memory_wanted_.store(true);
@@ -52,10 +61,6 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
     });
     cache_->prefixes().pages().set_member(budget_member_);
   }
-  start_worker();
-  metrics_ = std::make_shared<Metrics>(cache_->groups().size());
-  metrics_->set_budget(TierId::device, cache_->budget_bytes());
-  show_gauges();
 }
 
 EngineCore::~EngineCore() {
@@ -89,7 +94,7 @@ std::shared_ptr<SequenceState> EngineCore::create_sequence(const SessionOptions&
       options.is_shared ? kSharedScopeId : cache_->prefixes().scope_of_tenant(options.tenant));
   sequence->pages.reads_shared = options.reads_shared;
   sequence->pages.is_indexed = options.caches && options_.prefix_caching;
-  sequences_.push_back(sequence.get());
+  sequences_.push_back(sequence);
   ++stats_.num_sessions;
   show_gauges();
   return sequence;
@@ -107,19 +112,22 @@ std::shared_ptr<SequenceState> EngineCore::fork(const SequenceState& sequence) {
 void EngineCore::truncate(SequenceState& sequence, uint32_t num_tokens) {
   std::lock_guard lock(mutex_);
   change_pages(sequence, num_tokens);
+  show_gauges();
 }
 
 void EngineCore::change_pages(SequenceState& sequence, uint32_t num_tokens) {
   sequence.tokens.resize(std::min<size_t>(sequence.tokens.size(), num_tokens));
   sequence.num_tokens.store(static_cast<uint32_t>(sequence.tokens.size()));
   cache_->truncate(sequence.pages, static_cast<int>(sequence.tokens.size()));
-  show_gauges();
 }
 
 void EngineCore::abandon(SequenceState& sequence) {
   std::lock_guard lock(mutex_);
   --stats_.num_sessions;
-  std::erase(sequences_, &sequence);
+  std::erase_if(sequences_, [&](const std::weak_ptr<SequenceState>& other) {
+    const std::shared_ptr<SequenceState> one = other.lock();
+    return one == nullptr || one.get() == &sequence;
+  });
   if (sequence.owner.load() == SequenceOwner::request) {
     sequence.abandoned = true;
     if (sequence.request) sequence.request->cancel(CancelMode::keep);
@@ -163,6 +171,9 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
   scheduled.first_wanted = job->next_logit_position();
   scheduled.priority = request ? request->options().priority.value_or(sequence.options.priority)
                                : sequence.options.priority;
+  if (request && request->options().timeout_ms) {
+    scheduled.deadline_us = clock_->now_us() + int64_t{*request->options().timeout_ms} * 1000;
+  }
   scheduled.owner = job.get();
   // The last token's logits are wanted: where it was computed before, it is computed again.
   cache_->truncate(sequence.pages, job->next_logit_position());
@@ -195,14 +206,15 @@ void EngineCore::run() {
       run_steps(lock);
     } catch (const Error& error) {
       if (!lock.owns_lock()) lock.lock();
-      end_started(error);
+      end_started(lock, error);
     } catch (const std::bad_alloc&) {
       if (!lock.owns_lock()) lock.lock();
       end_started(
+          lock,
           Error(Status::OUT_OF_MEMORY, "the system refused memory during a step").retryable());
     } catch (const std::exception& error) {
       if (!lock.owns_lock()) lock.lock();
-      end_started(Error(Status::INTERNAL, concat("a step failed: ", error.what())));
+      end_started(lock, Error(Status::INTERNAL, concat("a step failed: ", error.what())));
     }
   }
   while (!jobs_.empty()) end_job(*jobs_.back(), Finish::cancelled);
@@ -278,10 +290,13 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
     prepare(step);
     lock.unlock();
     copies.make();
+    const int64_t start_us = clock_->now_us();
     compute();
+    const int64_t took_us = clock_->now_us() - start_us;
     lock.lock();
     copies.finish();
     commit(step);
+    note_prefill_rate(batch_.forward.num_rows(), took_us);
   }
 }
 
@@ -304,7 +319,7 @@ void EngineCore::prepare(const Step& step) {
   batch_.logit_rows.clear();
   for (const StepItem& item : step.items) {
     Job& job = job_of(*item.sequence);
-    const SequencePages& pages = *item.sequence->pages;
+    SequencePages& pages = *item.sequence->pages;
     const int first = pages.num_tokens;
     if (!job.started) {
       job.started = true;
@@ -312,6 +327,7 @@ void EngineCore::prepare(const Step& step) {
                     .host = static_cast<uint32_t>(pages.loaded_tokens[0]),
                     .disk = static_cast<uint32_t>(pages.loaded_tokens[1])});
     }
+    pages.loaded_tokens = {};
     forward.sequences.push_back({forward.num_rows(), item.num_tokens, first});
     for (int position = first; position < first + item.num_tokens; ++position) {
       if (position >= job.next_logit_position()) {
@@ -415,9 +431,15 @@ void EngineCore::log_failures(std::unique_lock<std::mutex>& lock) {
 }
 
 // A step failed as a whole: whoever took part ends with its error; who still waits gets its turn.
-void EngineCore::end_started(const Error& error) {
+void EngineCore::end_started(std::unique_lock<std::mutex>& lock, const Error& error) {
+  const size_t num_jobs = jobs_.size();
   for (size_t i = jobs_.size(); i-- > 0;) {
     if (jobs_[i]->started) end_job(*jobs_[i], Finish::error, error);
+  }
+  // Where nobody took part, who waits is at fault: else it would fail again and again.
+  if (jobs_.size() == num_jobs) {
+    while (!jobs_.empty()) end_job(*jobs_.back(), Finish::error, error);
+    work_.wait_for(lock, kPauseAfterFailure);
   }
 }
 

@@ -134,11 +134,13 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void start_worker();
   void commit(const Step& step);
   void end_job(Job& job, Finish finish, std::optional<Error> error = std::nullopt);
-  void end_started(const Error& error);
+  void end_started(std::unique_lock<std::mutex>& lock, const Error& error);
   void log_failures(std::unique_lock<std::mutex>& lock);
   bool reclaim_idle_session();
   void keep_within_budget();
   void dispatch_moves();
+  void note_prefill_rate(int num_tokens, int64_t took_us);
+  void note_rate(double& mean, double rate);
   void finish_stores(std::unique_lock<std::mutex>& lock);
   void complete_move(const PageMove& move, bool ok, double seconds);
   SequencePages look_up_sequence(const std::string& tenant, bool reads_shared);
@@ -176,8 +178,8 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   std::vector<int> group_of_layer_;
   std::unique_ptr<CacheManager> cache_;
   std::unique_ptr<Scheduler> scheduler_;
-  std::vector<std::shared_ptr<Job>> jobs_;  // waiting and running
-  std::vector<SequenceState*> sequences_;   // of all sessions
+  std::vector<std::shared_ptr<Job>> jobs_;               // waiting and running
+  std::vector<std::weak_ptr<SequenceState>> sequences_;  // of all sessions
   uint64_t num_requests_ = 0;
   CacheStats shown_cache_;           // as metrics_ has them
   SchedulerStats shown_scheduling_;  // likewise

@@ -12,6 +12,7 @@ namespace {
 // How long a request waits for memory of a shared budget: about two seconds, in which others may end their steps.
 constexpr std::chrono::milliseconds kMemoryWait{10};
 constexpr int kMostMemoryWaits = 200;
+constexpr int kLeastPrefillTokens = 32;
 constexpr int64_t kFinishStoresUs = 5'000'000;
 constexpr uint64_t kGivenToOthers = 8;  // of what is cached, one part in so many at a time
 
@@ -19,6 +20,7 @@ constexpr uint64_t kGivenToOthers = 8;  // of what is cached, one part in so man
 
 void EngineCore::suspend(SequenceState& sequence, TierId tier) {
   std::lock_guard lock(mutex_);
+  if (!sequence.pages.pinned.empty()) return;  // it is suspended, and stays where it is
   suspend_pages(sequence.pages, sequence.tokens, tier);
   work_.notify_all();
 }
@@ -46,6 +48,7 @@ void EngineCore::suspend_pages(SequencePages& pages, std::span<const TokenId> to
 }
 
 void EngineCore::set_budget(uint64_t num_bytes) {
+  check_open();
   std::lock_guard lock(mutex_);
   const uint64_t most = cache_->prefixes().pages().range_bytes();
   if (num_bytes < cache_->least_budget() || num_bytes > most) {
@@ -63,17 +66,20 @@ void EngineCore::set_budget(uint64_t num_bytes) {
 }
 
 uint64_t EngineCore::trim(uint64_t num_bytes) {
+  check_open();
   std::lock_guard lock(mutex_);
   return cache_->prefixes().trim(num_bytes);
 }
 
 // The session that was idle longest gives its pages up; they stay cached while there is memory.
 bool EngineCore::reclaim_idle_session() {
-  SequenceState* oldest = nullptr;
-  for (SequenceState* sequence : sequences_) {
+  std::shared_ptr<SequenceState> oldest;
+  for (const std::weak_ptr<SequenceState>& one : sequences_) {
+    std::shared_ptr<SequenceState> sequence = one.lock();
+    if (sequence == nullptr) continue;
     if (sequence->owner.load() == SequenceOwner::request) continue;
     if (cache_->held_bytes(sequence->pages) == 0) continue;
-    if (oldest == nullptr || sequence->last_used < oldest->last_used) oldest = sequence;
+    if (oldest == nullptr || sequence->last_used < oldest->last_used) oldest = std::move(sequence);
   }
   if (oldest == nullptr) return false;
   cache_->park(oldest->pages);
@@ -146,14 +152,22 @@ void EngineCore::finish_stores(std::unique_lock<std::mutex>& lock) {
   }
 }
 
+// A step of few tokens reads all weights for them, and says little of what prefill costs.
+void EngineCore::note_prefill_rate(int num_tokens, int64_t took_us) {
+  if (num_tokens < kLeastPrefillTokens || took_us <= 0) return;
+  note_rate(rates_.prefill_tokens_per_second, num_tokens * 1e6 / static_cast<double>(took_us));
+}
+
+void EngineCore::note_rate(double& mean, double rate) {
+  mean = mean == 0 ? rate : mean + (rate - mean) / 16;
+  scheduler_->set_rates(rates_);
+}
+
 void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {
   std::lock_guard lock(mutex_);
   if (ok && move.tier == TierId::host && move.kind != MoveKind::discard && seconds > 0) {
-    const double rate = static_cast<double>(placement_.groups[move.group].layout->page_bytes) /
-                        seconds;
-    double& mean = rates_.host_bytes_per_second;
-    mean = mean == 0 ? rate : mean + (rate - mean) / 16;
-    scheduler_->set_rates(rates_);
+    note_rate(rates_.host_bytes_per_second,
+              static_cast<double>(placement_.groups[move.group].layout->page_bytes) / seconds);
   }
   cache_->prefixes().complete(move.id, ok);
   work_.notify_all();

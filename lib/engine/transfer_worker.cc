@@ -51,7 +51,11 @@ void TransferWorker::run() {
     const auto start = std::chrono::steady_clock::now();
     const bool ok = make(move);
     const std::chrono::duration<double> took = std::chrono::steady_clock::now() - start;
-    completed_(move, ok, took.count());
+    try {
+      completed_(move, ok, took.count());
+    } catch (...) {
+      // No memory, or a bug: the pages stay in flight, out of use. The host's process goes on.
+    }
     lock.lock();
   }
 }
