@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# Each public header compiles alone: kvinfer.h as C11 and C++11, kvinfer.hpp as C++17, with and without
-# exceptions. Usage: check_headers.sh SOURCE_DIR
+# Each public header compiles alone: kvinfer.h as C11 and C++11, kvinfer.hpp and its parts as C++17, with and
+# without exceptions. Usage: check_headers.sh SOURCE_DIR
 set -euo pipefail
 include=$1/include
 
@@ -12,7 +12,7 @@ compile() {  # language standard header flags...
 
 compile c c11 kvinfer.h "${CC:-cc}"
 compile c++ c++11 kvinfer.h "${CXX:-c++}"
-if [[ -f $include/kvinfer/kvinfer.hpp ]]; then
-  compile c++ c++17 kvinfer.hpp "${CXX:-c++}"
-  compile c++ c++17 kvinfer.hpp "${CXX:-c++}" -fno-exceptions
-fi
+for header in "$include"/kvinfer/*.hpp; do
+  compile c++ c++17 "${header##*/}" "${CXX:-c++}"
+  compile c++ c++17 "${header##*/}" "${CXX:-c++}" -fno-exceptions
+done

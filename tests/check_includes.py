@@ -50,8 +50,9 @@ def broken_rule(path, quote, target, root):
         if project or room == "kvinfer":
             return "cuda/ includes nothing of lib/ and include/"
     elif area == "include":
-        if target != "kvinfer/kvinfer.h" and (quote == '"' or "/" in target or target.endswith(".hpp")):
-            return "public headers include only standard headers"
+        is_part = path.suffix == ".hpp" and quote == "<" and room == "kvinfer"
+        if not is_part and (quote == '"' or "/" in target or target.endswith(".hpp")):
+            return "public headers include only standard headers, those of C++ each other too"
     elif area in ("examples", "bindings"):
         if project:
             return "programs include only <kvinfer/...> of the library"
@@ -84,7 +85,8 @@ def self_test():
         "lib/backend/cuda/seam.cc": '"cuda/gemv.h"',
         "lib/base/status.h": "<kvinfer/kvinfer.h>",
         "cuda/gemv.cu": '"gemv.h"',
-        "include/kvinfer/kvinfer.hpp": "<kvinfer/kvinfer.h>",
+        "include/kvinfer/kvinfer.hpp": "<kvinfer/engine.hpp>",
+        "include/kvinfer/engine.hpp": "<kvinfer/kvinfer.h>",
         "examples/cli/main.cc": '"output.h"',
         "examples/cli/output.h": "<kvinfer/kvinfer.h>",
     }
@@ -98,6 +100,8 @@ def self_test():
         "lib/attic/bad.cc": "<string>",
         "cuda/bad.cu": '"base/file.h"',
         "include/kvinfer/bad.h": '"base/file.h"',
+        "include/kvinfer/worse.h": "<kvinfer/engine.hpp>",
+        "include/kvinfer/bad.hpp": '"engine.hpp"',
         "examples/cli/bad.cc": '"engine/engine.h"',
         "examples/server/bad.cc": '"../cli/output.h.in"',
     }

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs into a prefix, moves the prefix, and builds and runs the README's two programs against it: the
 # C one (C11) through pkg-config, the C++ one (C++17) through find_package. Builds examples/c and
-# examples/cpp against it too.
+# examples/cpp against it too, and runs those about the cache.
 # Usage: check_packaging.sh BUILD_DIR SOURCE_DIR
 set -euo pipefail
 build=$1 source=$2
@@ -16,7 +16,7 @@ if grep -rl -e "$work/first" -e "$source" "$prefix"; then
   echo "the files above remember a path of the build or of the first prefix"
   exit 1
 fi
-for file in include/kvinfer/kvinfer.h include/kvinfer/kvinfer.hpp bin/kvinfer share/man/man1/kvinfer.1; do
+for file in include/kvinfer/{kvinfer.h,kvinfer.hpp,cache.hpp,engine.hpp,errors.hpp} bin/kvinfer share/man/man1/kvinfer.1; do
   [[ -s $prefix/$file ]] || { echo "$file is not installed"; exit 1; }
 done
 
@@ -30,11 +30,14 @@ example c > "$work/first_text.c"
 read -ra flags <<< "$(pkg-config --cflags --libs kvinfer)"
 "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror "$work/first_text.c" -o "$work/first_text" "${flags[@]}"
 echo "the C program builds through pkg-config"
+mkdir "$work/examples"
 for example in "$source"/examples/c/*.c; do
-  "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror "$example" -o "$work/example" "${flags[@]}"
+  program=$work/examples/$(basename "$example" .c)
+  "${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror "$example" -o "$program" "${flags[@]}"
 done
 for example in "$source"/examples/cpp/*.cpp; do
-  "${CXX:-c++}" -std=c++17 -Wall -Wextra -Wpedantic -Werror "$example" -o "$work/example" "${flags[@]}"
+  program=$work/examples/$(basename "$example" .cpp)
+  "${CXX:-c++}" -std=c++17 -Wall -Wextra -Wpedantic -Werror "$example" -o "$program" "${flags[@]}"
 done
 echo "the programs in examples/c and examples/cpp build"
 
@@ -51,7 +54,7 @@ if [[ ! -f $model ]]; then
   echo "SKIP: the programs were built, but not run, without $model (tests/fetch_models.sh smollm2)"
   exit 77
 fi
-for program in "$work/first_text" "$work/chat/build/chat"; do
+for program in "$work/first_text" "$work/chat/build/chat" "$work"/examples/{shared_prefix,pause_resume}; do
   text=$("$program" "$model")
   echo "${program##*/}: ${text:0:200}"
   [[ -n $text ]] || { echo "${program##*/} wrote nothing"; exit 1; }

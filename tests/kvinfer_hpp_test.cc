@@ -283,6 +283,102 @@ TEST(KvinferHpp, AConstResultGivesItsValue) {
   EXPECT_EQ(kvinfer::version(), kvi_version());
 }
 
+TEST(KvinferHpp, ASharedPrefixIsProbedPinnedAndRead) {
+  auto engine = kvinfer::Engine::open(kModelPath, small_engine().cache_events(100));
+  const std::vector<int32_t> system(48, 7);
+  kvinfer::Probe probe = engine.probe("a", system);
+  EXPECT_EQ(probe.first_miss(), 0u);
+  EXPECT_EQ(probe.miss_reason(), kvinfer::MissReason::never_seen);
+  EXPECT_STREQ(kvinfer::miss_reason_name(probe.miss_reason()), "never_seen");
+  auto prefix = engine.preload("", system, kvinfer::PreloadOptions().scope(kvinfer::Scope::shared));
+  EXPECT_EQ(prefix.info().num_tokens, 48u);
+  EXPECT_EQ(engine.cache_stats().num_pins, 1u);
+  EXPECT_EQ(engine.probe("a", system).tokens(kvinfer::Tier::device), 48u);
+  const std::vector<kvi_cache_event> events = engine.cache_events();
+  ASSERT_EQ(events.size(), 3u);
+  EXPECT_EQ(events[2].kind, static_cast<int32_t>(kvinfer::EventKind::stored));
+  EXPECT_EQ(events[2].num_tokens, 48u);
+
+  const std::string tenant("a\0b", 3);
+  auto session = engine.session(kvinfer::SessionOptions().tenant(tenant).priority(3));
+  session.append(system);
+  session.append(" and more", kvinfer::AddBos::no);
+  auto stream = session.generate(greedy(4).priority(-3));
+  while (stream.next()) continue;
+  EXPECT_EQ(stream.usage().cached_tokens, 48u);
+  auto apart = engine.session(kvinfer::SessionOptions().reads_shared(false).caches(false));
+  apart.append(system);
+  auto second = apart.generate(greedy(4));
+  while (second.next()) continue;
+  EXPECT_EQ(second.usage().cached_tokens, 0u);
+
+  auto moved = std::move(prefix);
+  EXPECT_EQ(prefix.raw(), nullptr);
+  moved.reset();
+  EXPECT_EQ(engine.cache_stats().num_pins, 0u);
+  auto pin = engine.pin("b", system, kvinfer::PreloadOptions().band(kvinfer::Band::high));
+  EXPECT_EQ(pin.info().num_tokens, 48u);
+  EXPECT_EQ(engine.prefetch("b", system), 48u);
+  pin.reset();
+  engine.evict(tenant, session.tokens());
+  session = engine.session();
+  // What was prefetched is held until the engine has seen that it is there.
+  while (engine.tier_stats(kvinfer::Tier::device).pinned_bytes > 0) continue;
+  engine.clear_cache("nobody");
+  EXPECT_GE(engine.probe("b", system).first_miss(), 48u);
+  engine.clear_cache();
+  EXPECT_LT(engine.probe("b", system).first_miss(), 48u);
+}
+
+TEST(KvinferHpp, ASuspendedSessionIsResumed) {
+  auto engine = kvinfer::Engine::open(kModelPath, small_engine().host_cache_bytes(1u << 20));
+  auto session = engine.session();
+  session.append("once upon a time there was a page that came back");
+  auto stream = session.generate(greedy(8));
+  while (stream.next()) continue;
+  session.suspend(kvinfer::Tier::host);
+  EXPECT_EQ(session.info().suspended, 1u);
+  while (engine.tier_stats(kvinfer::Tier::device).mapped_bytes > 0) engine.trim(UINT64_MAX);
+  EXPECT_GT(engine.tier_stats(kvinfer::Tier::host).pinned_bytes, 0u);
+  session.resume();
+  auto rest = session.generate(greedy(8));
+  while (rest.next()) continue;
+  EXPECT_GT(rest.usage().host_tokens, 0u);
+  EXPECT_EQ(rest.usage().disk_tokens, 0u);
+  const auto refused = session.try_suspend(kvinfer::Tier::disk);
+  ASSERT_FALSE(refused);
+  EXPECT_EQ(refused.error().status(), kvinfer::Status::UNSUPPORTED);
+}
+
+TEST(KvinferHpp, ABudgetIsSharedAndChanged) {
+  auto budget = kvinfer::Budget::create(4u << 20);
+  const auto options = small_engine()
+                           .kv_budget_bytes(4u << 20)
+                           .kv_budget_max_bytes(8u << 20)
+                           .kv_grow_at(0.9)
+                           .kv_grow_factor(2)
+                           .shared_budget(budget)
+                           .eviction_policy("lru")
+                           .tenant_share(1)
+                           .cache_secret("a secret that stays")
+                           .prefix_caching(true);
+  {
+    auto first = kvinfer::Engine::open(kModelPath, options);
+    auto second = kvinfer::Engine::open(kModelPath, options);
+    EXPECT_EQ(budget.info().num_engines, 2u);
+    first.set_budget(2u << 20);
+    EXPECT_EQ(first.tier_stats(kvinfer::Tier::device).budget_bytes, 2u << 20);
+    budget.set_limit(1u << 20);
+    EXPECT_EQ(budget.info().limit_bytes, 1u << 20);
+    EXPECT_FALSE(first.try_set_budget(0));
+  }
+  const auto refused = kvinfer::Engine::try_open(kModelPath,
+                                                 small_engine().eviction_policy("fifo"));
+  ASSERT_FALSE(refused);
+  EXPECT_NE(refused.error().message().find("fifo"), std::string::npos);
+  EXPECT_FALSE(kvinfer::Budget::try_create(0));
+}
+
 TEST(KvinferHpp, AProgressFunctionAbortsLoading) {
   uint64_t seen = 0;
   const auto options = kvinfer::ModelOptions().progress([&](uint64_t, uint64_t total) {

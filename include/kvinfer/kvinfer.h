@@ -676,7 +676,7 @@ KVI_API kvi_status KVI_CALL kvi_session_fork(kvi_session* session, kvi_session**
 /* Gives the session's pages back and keeps a copy of them in a lower tier until it goes on; returns at once, the copy
  * is made in the background. Its next request, or kvi_session_resume, brings them back: much sooner than computing
  * them anew. What a failing tier loses is computed again. A session that is not suspended may lose its pages too, when
- * others need the memory: then nothing keeps them but the prefix cache.
+ * others need the memory: then nothing keeps them but the prefix cache. One that is suspended stays where it is.
  *  tier  KVI_TIER_HOST or KVI_TIER_DISK
  * Errors: INVALID_ARGUMENT, UNSUPPORTED (the engine has no such tier), EXHAUSTED (retryable: the tier is full of what
  * is pinned there, with needed and available bytes), BUSY, CLOSED. */
