@@ -227,7 +227,7 @@ void CacheManager::attach(SequencePages& sequence, std::span<const TokenId> toke
                           std::vector<PageCopy>* copies) {
   limit = std::min<int>(limit, static_cast<int>(tokens.size()));
   if (!sequence.is_indexed && sequence.pinned.empty()) return;
-  if (!sequence.loading.empty() || limit <= sequence.num_tokens) return;
+  if (!is_ready(sequence) || limit <= sequence.num_tokens) return;
   CacheStats& stats = prefixes_.stats();
   stats.queried_tokens += static_cast<uint64_t>(limit - sequence.num_tokens);
   for (bool in_lower_tiers : {true, false}) {

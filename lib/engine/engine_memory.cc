@@ -9,9 +9,9 @@
 namespace kvi {
 namespace {
 
-// How long a request waits for memory of a shared budget: about two seconds, in which others may end their steps.
+// How long a request waits for memory of a shared budget: about ten seconds, in which others may end their steps.
 constexpr std::chrono::milliseconds kMemoryWait{10};
-constexpr int kMostMemoryWaits = 200;
+constexpr int kMostMemoryWaits = 1000;
 constexpr int kLeastPrefillTokens = 32;
 constexpr int64_t kFinishStoresUs = 5'000'000;
 constexpr uint64_t kGivenToOthers = 8;  // of what is cached, one part in so many at a time

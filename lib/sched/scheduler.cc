@@ -124,6 +124,7 @@ void Scheduler::take_out(SchedSequence& sequence) {
 
 bool Scheduler::swaps(const SchedSequence& victim) const {
   if (cache_.prefixes().tier(TierId::host) == nullptr || victim.tokens == nullptr) return false;
+  if (!victim.pages->loading.empty()) return false;  // what is still coming is down there already
   if (rates_.prefill_tokens_per_second <= 0 || rates_.host_bytes_per_second <= 0) return true;
   const double bytes = static_cast<double>(cache_.held_bytes(*victim.pages));
   // Out, and in again.
