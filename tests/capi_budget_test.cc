@@ -1,0 +1,130 @@
+// Budgets through the public header: absurd ones, shrinking under load, trim, and budgets that engines share.
+#include "support/capi_cache.h"
+
+namespace kvi {
+namespace {
+
+class CapiBudget : public CapiCache {};
+
+TEST_F(CapiBudget, BudgetsOfAbsurdSizeAreRefusedAndLeaveTheEngineAsItWas) {
+  const Engine engine = open();
+  const Session session = open_session(engine);
+  append(session, random_tokens(40));
+  generate(session, 2);
+  for (uint64_t bytes :
+       {uint64_t{0}, uint64_t{1}, uint64_t{1} << 63, uint64_t{1} << 45, UINT64_MAX}) {
+    kvi_error* error = nullptr;
+    EXPECT_EQ(kvi_engine_set_budget(engine.get(), bytes, &error), KVI_INVALID_ARGUMENT) << bytes;
+    EXPECT_NE(std::string(kvi_error_message(error)).find(std::to_string(bytes)), std::string::npos);
+    kvi_error_release(error);
+    EXPECT_EQ(tier_of(engine, KVI_TIER_DEVICE).budget_bytes, 8u << 20);
+  }
+  generate(session, 2);
+  kvi_budget* budget = nullptr;
+  for (uint64_t bytes : {uint64_t{0}, uint64_t{1} << 63, UINT64_MAX}) {
+    EXPECT_EQ(kvi_budget_create(bytes, &budget, nullptr), KVI_INVALID_ARGUMENT) << bytes;
+  }
+  ASSERT_EQ(kvi_budget_create(1, &budget, nullptr), KVI_OK);
+  const Budget tiny(budget);
+  EXPECT_EQ(kvi_budget_set_limit(budget, 0, nullptr), KVI_INVALID_ARGUMENT);
+}
+
+TEST_F(CapiBudget, ShrinkingTheBudgetUnderLoadFailsNobody) {
+  kvi_engine_options options = small_engine();
+  options.host_cache_bytes = 4 << 20;
+  for (bool has_host : {false, true}) {
+    if (!has_host) options.host_cache_bytes = 0;
+    const Engine engine = open(options);
+    options.host_cache_bytes = 4 << 20;
+    const uint64_t granule = stats_of(engine).granule_bytes;
+    std::vector<Tokens> prompts;
+    std::vector<Session> sessions;
+    std::vector<Request> requests;
+    for (int i = 0; i < 8; ++i) {
+      prompts.push_back(random_tokens(60 + random_() % 60));
+      sessions.push_back(open_session(engine, i % 2 == 0 ? "a" : "b"));
+      append(sessions.back(), prompts.back());
+      requests.push_back(start(sessions.back(), 120));
+    }
+    // Room for the largest alone, and a little.
+    const uint64_t least = (16 * page_bytes_ + granule - 1) / granule * granule + granule;
+    for (uint64_t budget : {uint64_t{4} << 20, 3 * least, least, 2 * least, least}) {
+      ok([&](kvi_error** e) { return kvi_engine_set_budget(engine.get(), budget, e); });
+      eventually("what is mapped fits the budget", [&] {
+        const kvi_tier_stats device = tier_of(engine, KVI_TIER_DEVICE);
+        return device.budget_bytes == budget && device.mapped_bytes <= budget;
+      });
+    }
+    for (size_t i = 0; i < requests.size(); ++i) {
+      const Result result = finish(requests[i]);
+      EXPECT_EQ(result.status, KVI_OK) << result.message;
+      EXPECT_EQ(result.tokens, expected(prompts[i], 120))
+          << "request " << i << (has_host ? " with" : " without") << " a host tier";
+    }
+    EXPECT_LE(tier_of(engine, KVI_TIER_DEVICE).mapped_bytes, least);
+  }
+}
+
+TEST_F(CapiBudget, TrimGivesCachedMemoryBackAndNothingThatIsHeld) {
+  const Engine engine = open();
+  const Session session = open_session(engine, "a");
+  append(session, random_tokens(100));
+  generate(session, 0);
+  const uint64_t held = info_of(session).kv_bytes;
+  for (int i = 0; i < 10; ++i) answer(engine, "a", random_tokens(200), 0);
+  const uint64_t before = tier_of(engine, KVI_TIER_DEVICE).mapped_bytes;
+  EXPECT_EQ(trim(engine, 0), 0u);
+  const uint64_t some = trim(engine, 1);
+  EXPECT_EQ(some, stats_of(engine).granule_bytes);
+  const uint64_t all = trim(engine);
+  EXPECT_EQ(before - some - all, tier_of(engine, KVI_TIER_DEVICE).mapped_bytes);
+  EXPECT_EQ(tier_of(engine, KVI_TIER_DEVICE).cached_bytes, 0u);
+  EXPECT_EQ(info_of(session).kv_bytes, held);
+  EXPECT_EQ(tier_of(engine, KVI_TIER_DEVICE).used_bytes, held);
+  ok([&](kvi_error** e) { return kvi_engine_trim(engine.get(), 1, nullptr, e); });
+  EXPECT_EQ(generate(session, 2).usage.cached_tokens, 99u);
+}
+
+TEST_F(CapiBudget, EnginesOfOneBudgetLendEachOtherWhatTheyOnlyCache) {
+  kvi_engine_options options = small_engine();
+  const uint64_t limit = 1 << 20;
+  kvi_budget* budget = nullptr;
+  ASSERT_EQ(kvi_budget_create(limit, &budget, nullptr), KVI_OK);
+  Budget shared(budget);
+  options.shared_budget = budget;
+  options.kv_budget_bytes = limit;
+  const auto info = [&] {
+    kvi_budget_info info;
+    kvi_budget_info_init(&info, sizeof info);
+    ok([&](kvi_error** e) { return kvi_budget_get_info(shared.get(), &info, e); });
+    return info;
+  };
+  EXPECT_EQ(info().num_engines, 0u);
+  EXPECT_EQ(info().leased_bytes, 0u);
+  Engine engines[2] = {open(options), open(options)};
+  EXPECT_EQ(info().num_engines, 2u);
+  EXPECT_EQ(info().limit_bytes, limit);
+  for (int round = 0; round < 4; ++round) {
+    const Engine& flooded = engines[round % 2];
+    for (uint64_t bytes = 0; bytes < 2 * limit; bytes += 13 * page_bytes_) {
+      const Tokens prompt = random_tokens(200);
+      const Result result = answer(flooded, "a", prompt, 3);
+      ASSERT_EQ(result.status, KVI_OK) << result.message;
+      ASSERT_LE(info().leased_bytes, limit);
+    }
+    EXPECT_EQ(tier_of(engines[0], KVI_TIER_DEVICE).mapped_bytes +
+                  tier_of(engines[1], KVI_TIER_DEVICE).mapped_bytes,
+              info().leased_bytes);
+    const Tokens prompt = random_tokens(100);
+    EXPECT_EQ(answer(flooded, "a", prompt, 3).tokens, expected(prompt, 3));
+  }
+  ok([&](kvi_error** e) { return kvi_budget_set_limit(shared.get(), limit / 4, e); });
+  eventually("the engines gave back", [&] { return info().leased_bytes <= limit / 4; });
+  engines[0].reset();
+  eventually("one engine is left", [&] { return info().num_engines == 1; });
+  shared.reset();
+  answer(engines[1], "a", random_tokens(100), 3);
+}
+
+}  // namespace
+}  // namespace kvi

@@ -1,0 +1,225 @@
+// Host and disk tiers through the public header: prefetch, suspend and resume, restart.
+#include "support/capi_cache.h"
+
+namespace kvi {
+namespace {
+
+class CapiTiers : public CapiCache {};
+
+TEST_F(CapiTiers, PrefixPinnedBelowIsPrefetched) {
+  const TempFolder folder;
+  const Engine engine = open_tiers(folder);
+  const Tokens tokens = random_tokens(64);
+  for (int32_t tier : {KVI_TIER_HOST, KVI_TIER_DISK}) {
+    ok([&](kvi_error** e) { return kvi_cache_clear(engine.get(), nullptr, 0, e); });
+    const uint64_t stored = tier_of(engine, tier).stored_bytes / page_bytes_;
+    const Prefix pin = preload(engine, "a", tokens, [&](auto& o) { o.pin_tier = tier; });
+    EXPECT_EQ(info_of(pin).tier, tier);
+    EXPECT_GE(tier_of(engine, tier).pinned_bytes, 4 * page_bytes_);
+    move_down(engine, tier, stored + 4);
+    const kvi_probe found = probe(engine, "a", tokens);
+    EXPECT_EQ(found.first_miss, 64u);
+    EXPECT_EQ(found.device_tokens, 0u);
+    EXPECT_EQ(found.host_tokens + found.disk_tokens, 64u);
+    Tokens other = tokens;  // its own way from the middle of a page on
+    other[56] = (other[56] + 1) % kVocabSize;
+    for (const auto& [wanted, there] : {std::pair(other, 48u), std::pair(tokens, 64u)}) {
+      uint32_t num_tokens = 0;
+      ok([&](kvi_error** e) {
+        return kvi_cache_prefetch(engine.get(), "a", 1, wanted.data(), wanted.size(), &num_tokens,
+                                  e);
+      });
+      EXPECT_EQ(num_tokens, there);
+      eventually("what was prefetched is there",
+                 [&] { return probe(engine, "a", wanted).device_tokens >= there; });
+    }
+    EXPECT_EQ(answer(engine, "a", tokens, 3).tokens, expected(tokens, 3));
+  }
+  EXPECT_EQ(stats_of(engine).failed_transfers, 0u);
+  eventually("nothing is held", [&] { return tier_of(engine, KVI_TIER_DEVICE).used_bytes == 0; });
+}
+
+TEST_F(CapiTiers, SuspendedSessionsGoOnWhereTheyWere) {
+  const TempFolder folder;
+  const Engine engine = open_tiers(folder);
+  for (int32_t tier : {KVI_TIER_HOST, KVI_TIER_DISK}) {
+    for (bool resumes : {false, true}) {
+      const Tokens prompt = random_tokens(70);
+      const Tokens text = expected(prompt, 30);
+      const uint64_t stored = tier_of(engine, tier).stored_bytes / page_bytes_;
+      const Session session = open_session(engine, "a");
+      append(session, prompt);
+      Tokens made = generate(session, 10).tokens;
+      EXPECT_EQ(info_of(session).suspended, 0u);
+      ASSERT_EQ(suspend(session, tier), KVI_OK);
+      EXPECT_EQ(info_of(session).suspended, 1u);
+      EXPECT_EQ(info_of(session).kv_bytes, 0u);
+      EXPECT_EQ(suspend(session, tier), KVI_OK);  // again: nothing happens
+      EXPECT_EQ(info_of(session).suspended, 1u);
+      move_down(engine, tier, stored + 5);
+      EXPECT_GE(tier_of(engine, tier).pinned_bytes, 5 * page_bytes_);
+      if (resumes) {
+        ok([&](kvi_error** e) { return kvi_session_resume(session.get(), e); });
+        eventually("the pages came back",
+                   [&] { return probe(engine, "a", prompt).device_tokens >= 64; });
+      }
+      const Result rest = generate(session, 20);
+      EXPECT_EQ(rest.usage.cached_tokens, 79u);  // all but what is to be computed
+      EXPECT_EQ(rest.usage.host_tokens + rest.usage.disk_tokens, rest.usage.cached_tokens);
+      EXPECT_EQ(info_of(session).suspended, 0u);
+      made.insert(made.end(), rest.tokens.begin(), rest.tokens.end());
+      EXPECT_EQ(made, text);
+      EXPECT_EQ(tier_of(engine, tier).pinned_bytes, 0u);
+    }
+  }
+  EXPECT_EQ(stats_of(engine).failed_transfers, 0u);
+}
+
+TEST_F(CapiTiers, SessionsThatDoNotCacheAreSuspendedForThemselves) {
+  kvi_engine_options options = small_engine();
+  options.host_cache_bytes = 4 << 20;
+  const Engine engine = open(options);
+  const Tokens prompt = random_tokens(70);
+  const Session session = open_session(engine, "a", [](auto& o) { o.caches = 0; });
+  append(session, prompt);
+  Tokens made = generate(session, 10).tokens;
+  ASSERT_EQ(suspend(session, KVI_TIER_HOST), KVI_OK);
+  move_down(engine, KVI_TIER_HOST, 5);
+  expect_probe(engine, "a", prompt, 0, KVI_MISS_NEVER_SEEN);
+  const Result rest = generate(session, 20);
+  EXPECT_GE(rest.usage.host_tokens, 64u);
+  made.insert(made.end(), rest.tokens.begin(), rest.tokens.end());
+  EXPECT_EQ(made, expected(prompt, 30));
+}
+
+TEST_F(CapiTiers, SuspendTellsWhichTierLacksOrIsFull) {
+  const Engine without = open();
+  const Session single = open_session(without);
+  append(single, random_tokens(70));
+  generate(single, 2);
+  EXPECT_EQ(suspend(single, KVI_TIER_HOST), KVI_UNSUPPORTED);
+  EXPECT_EQ(suspend(single, KVI_TIER_DISK), KVI_UNSUPPORTED);
+  EXPECT_EQ(suspend(single, KVI_TIER_DEVICE), KVI_INVALID_ARGUMENT);
+  EXPECT_EQ(suspend(single, 3), KVI_INVALID_ARGUMENT);
+  EXPECT_EQ(info_of(single).suspended, 0u);
+  EXPECT_GT(info_of(single).kv_bytes, 0u);
+
+  kvi_engine_options options = small_engine();
+  options.host_cache_bytes = 8 * page_bytes_;
+  const Engine engine = open(options);
+  std::vector<Session> sessions;
+  for (int i = 0; i < 2; ++i) {
+    sessions.push_back(open_session(engine, "a"));
+    append(sessions.back(), random_tokens(79));
+    generate(sessions.back(), 0);
+  }
+  ASSERT_EQ(suspend(sessions[0], KVI_TIER_HOST), KVI_OK);
+  kvi_error* error = nullptr;
+  EXPECT_EQ(kvi_session_suspend(sessions[1].get(), KVI_TIER_HOST, &error), KVI_EXHAUSTED);
+  EXPECT_EQ(kvi_error_needed(error), 5 * page_bytes_);
+  EXPECT_EQ(kvi_error_available(error), 3 * page_bytes_);
+  EXPECT_EQ(kvi_error_retryable(error), 1);
+  kvi_error_release(error);
+  EXPECT_EQ(info_of(sessions[1]).suspended, 0u);
+  EXPECT_GT(info_of(sessions[1]).kv_bytes, 0u);  // as it was
+  sessions[0].reset();
+  eventually("there is room", [&] { return suspend(sessions[1], KVI_TIER_HOST) == KVI_OK; });
+}
+
+TEST_F(CapiTiers, SuspendedSessionsMayBeCancelledForkedCutAndReleasedAtAnyTime) {
+  const TempFolder folder;
+  const Engine engine = open_tiers(folder);
+  for (int i = 0; i < 60; ++i) {
+    const int32_t tier = random_() % 2 == 0 ? KVI_TIER_HOST : KVI_TIER_DISK;
+    Session session = open_session(engine, i % 3 == 0 ? "a" : "b",
+                                   [&](auto& o) { o.caches = random_() % 4 != 0; });
+    const Tokens prompt = random_tokens(20 + random_() % 150);
+    append(session, prompt);
+    generate(session, static_cast<uint32_t>(random_() % 3));
+    ASSERT_EQ(suspend(session, tier), KVI_OK);
+    switch (random_() % 6) {
+      case 0: session.reset(); break;
+      case 1: {
+        const Request request = start(session, 50);
+        kvi_request_cancel(request.get(), KVI_CANCEL, nullptr);
+        EXPECT_EQ(finish(request).status, KVI_OK);
+        break;
+      }
+      case 2: {
+        const Request request = start(session, 50);
+        session.reset();
+        EXPECT_EQ(finish(request).status, KVI_OK);
+        break;
+      }
+      case 3: {
+        kvi_session* raw = nullptr;
+        ok([&](kvi_error** e) { return kvi_session_fork(session.get(), &raw, e); });
+        const Session fork(raw);
+        session.reset();
+        generate(fork, 2);
+        break;
+      }
+      case 4:
+        ok([&](kvi_error** e) { return kvi_session_truncate(session.get(), 17, e); });
+        generate(session, 2);
+        break;
+      default:
+        ok([&](kvi_error** e) { return kvi_session_resume(session.get(), e); });
+        if (random_() % 2 == 0) session.reset();
+    }
+  }
+  eventually("all is given back", [&] {
+    return tier_of(engine, KVI_TIER_HOST).pinned_bytes == 0 &&
+           tier_of(engine, KVI_TIER_DISK).pinned_bytes == 0 &&
+           tier_of(engine, KVI_TIER_DEVICE).used_bytes == 0;
+  });
+  const Tokens prompt = random_tokens(50);
+  EXPECT_EQ(answer(engine, "a", prompt, 5).tokens, expected(prompt, 5));
+}
+
+TEST_F(CapiTiers, RestartedEngineFindsItsPrefixesOnTheDisk) {
+  const TempFolder folder;
+  const Tokens prompt = random_tokens(70);
+  const Tokens text = expected(prompt, 12);
+  {
+    const Engine engine = open_tiers(folder);
+    EXPECT_EQ(answer(engine, "a", prompt, 12).tokens, text);
+    eventually("the copies were made",
+               [&] { return tier_of(engine, KVI_TIER_DISK).stored_bytes >= 6 * page_bytes_; });
+    ok([&](kvi_error** e) { return kvi_engine_close(engine.get(), KVI_FOREVER, e); });
+  }
+  const Engine engine = open_tiers(folder);
+  expect_probe(engine, "b", prompt, 0, KVI_MISS_TENANT);
+  const kvi_probe found = probe(engine, "a", prompt);
+  EXPECT_GE(found.disk_tokens, 64u);
+  const Result result = answer(engine, "a", prompt, 12);
+  EXPECT_GE(result.usage.disk_tokens, 64u);
+  EXPECT_EQ(result.usage.host_tokens, 0u);
+  EXPECT_EQ(result.tokens, text);
+}
+
+TEST_F(CapiTiers, SecondEngineOfAFolderRunsWithoutItsDiskTierAndLogsIt) {
+  const TempFolder folder;
+  const Engine first = open_tiers(folder);
+  std::vector<std::string> messages;
+  kvi_engine_options options = small_engine();
+  options.disk_cache_bytes = 4 << 20;
+  options.disk_cache_folder = folder.path().c_str();
+  options.log_user = &messages;
+  options.log = [](void* user, int32_t, const char* message) {
+    static_cast<std::vector<std::string>*>(user)->push_back(message);
+  };
+  const Engine second = open(options);
+  ASSERT_TRUE(second);
+  ASSERT_FALSE(messages.empty());
+  EXPECT_NE(messages[0].find(folder.path()), std::string::npos) << messages[0];
+  EXPECT_EQ(tier_of(second, KVI_TIER_DISK).budget_bytes, 0u);
+  EXPECT_GT(tier_of(first, KVI_TIER_DISK).budget_bytes, 0u);
+  const Session session = open_session(second);
+  append(session, random_tokens(30));
+  generate(session, 2);
+  EXPECT_EQ(suspend(session, KVI_TIER_DISK), KVI_UNSUPPORTED);
+}
+
+}  // namespace
+}  // namespace kvi
