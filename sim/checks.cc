@@ -90,12 +90,12 @@ void check_admission(const Engine& engine, const Session& session, Submitted sub
     most += (num_pages * page_bytes / pages.granule_bytes() + 1) * pages.granule_bytes();
   }
   if (submitted == Submitted::too_large) {
-    require(most > pages.budget_bytes(), "what fits is not refused for its size", session.len(),
-            " tokens, a budget of ", pages.budget_bytes(), " bytes");
+    require(most > pages.limit_bytes(), "what fits is not refused for its size", session.len(),
+            " tokens, a budget of ", pages.limit_bytes(), " bytes");
     return;
   }
-  require(least <= pages.budget_bytes(), "what can never fit is refused at once", session.len(),
-          " tokens, a budget of ", pages.budget_bytes(), " bytes");
+  require(least <= pages.limit_bytes(), "what can never fit is refused at once", session.len(),
+          " tokens, a budget of ", pages.limit_bytes(), " bytes");
   if (submitted == Submitted::queue_full) {
     require(engine.scheduler().num_waiting() >= engine.shape().limits.max_queued,
             "the queue is full before anybody is refused", engine.scheduler().num_waiting(),

@@ -365,6 +365,30 @@ TEST(PrefixCacheTest, EvictionLeavesWhatIsSuspended) {
   world.cache().check_invariants();
 }
 
+// The longer one's window has left the pages that the shorter one needs.
+TEST(PrefixCacheTest, ALongSequenceGivesUpNoPinsOfAShortOne) {
+  World world(9, 16, 60, 60);
+  World::Sequence first = world.make(1);
+  world.append(first, 16);
+  ASSERT_TRUE(world.compute(first));
+  World::Sequence second = first;
+  second.pages = world.cache().fork(first.pages);
+  world.append(second, 40);
+  ASSERT_TRUE(world.compute(second));
+  uint64_t needed = 0;
+  for (World::Sequence* s : {&first, &second}) {
+    ASSERT_TRUE(world.cache().suspend(s->pages, s->tokens, TierId::host, &needed));
+  }
+  world.make_moves(100, 0);
+  const std::vector<NodeId> pinned = first.pages.pinned;
+  world.cache().release(second.pages);
+  const LowerTier& host = *world.cache().prefixes().tier(TierId::host);
+  for (const NodeId node : pinned) EXPECT_TRUE(host.is_pinned(node, 1)) << node;
+  world.cache().release(first.pages);
+  EXPECT_EQ(host.pinned_bytes(), 0u);
+  world.cache().check_invariants();
+}
+
 TEST(PrefixCacheTest, ForksOfASequenceThatDoesNotShareAreBothSuspended) {
   World world(11, 0, 40, 40);
   World::Sequence first = world.make(1);

@@ -83,7 +83,7 @@ class CacheManager {
   int page_len() const { return page_len_; }
   const std::vector<LayerGroup>& groups() const { return prefixes_.groups(); }
   std::byte* pages(int group) const { return prefixes_.pages().address(group); }
-  uint64_t budget_bytes() const { return prefixes_.pages().budget_bytes(); }
+  uint64_t budget_bytes() const { return prefixes_.pages().limit_bytes(); }
   uint64_t least_budget() const { return least_budget_; }                 // one page of each group
   uint64_t used_bytes() const { return prefixes_.pages().used_bytes(); }  // held by sequences
   uint64_t peak_bytes() const { return peak_bytes_; }
@@ -115,6 +115,8 @@ class CacheManager {
   void move_node(SequencePages& sequence, NodeId node, int num_indexed);
   void slide_windows(SequencePages& sequence);
   void drop_pages_from(SequencePages& sequence, int first);
+  // Whether a sequence of so many tokens goes on from the page at the node.
+  bool is_needed(NodeId node, int group, int num_tokens) const;
   void unpin_from(SequencePages& sequence, int first);
 
   const int page_len_;

@@ -7,6 +7,7 @@
 // Not thread-safe: owned by CacheManager. The MemoryBudget may be shared with other engines.
 #pragma once
 
+#include <algorithm>
 #include <functional>
 #include <memory>
 #include <vector>
@@ -57,6 +58,8 @@ class DevicePages {
 
   // Own limit, besides that of a shared budget.
   uint64_t budget_bytes() const { return budget_bytes_; }
+  // The most that it may ever lease: its own budget, or the shared one where that is less.
+  uint64_t limit_bytes() const { return std::min(budget_bytes_, shared_budget_->limit()); }
   void set_budget(uint64_t budget_bytes) { budget_bytes_ = budget_bytes; }
   uint64_t range_bytes() const { return range_bytes_; }
   uint64_t granule_bytes() const { return granule_bytes_; }

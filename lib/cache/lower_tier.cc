@@ -21,7 +21,7 @@ LowerTier::LowerTier(TierId id, std::shared_ptr<TierStore> store, uint64_t budge
                                     ? page_bytes[g]
                                     : std::max(page_bytes[g],
                                                budget_bytes / static_cast<uint64_t>(num_slots));
-    groups_.push_back({slot_bytes, num_slots, {}, {}, Evictor(policy)});
+    groups_.push_back({slot_bytes, num_slots, {}, {}, {}, Evictor(policy)});
   }
 }
 
@@ -41,6 +41,7 @@ SlotId LowerTier::begin_store(NodeId node, int group, const EvictionEntry& entry
   used_bytes_ += g.slot_bytes;
   tree_.set_place(node, id_, group, slot);
   g.evictor.insert(node, entry, band, tree_.scope(node));
+  if (is_pinned(node, group)) pinned_bytes_ += g.slot_bytes;
   return slot;
 }
 
@@ -55,7 +56,8 @@ void LowerTier::adopt(NodeId node, int group, SlotId slot, const EvictionEntry& 
   used_bytes_ += g.slot_bytes;
   tree_.set_place(node, id_, group, slot);
   g.evictor.insert(node, entry, Band::normal, tree_.scope(node));
-  g.evictor.set_idle(node);
+  if (is_pinned(node, group)) pinned_bytes_ += g.slot_bytes;
+  update_idle(group, slot);
 }
 
 bool LowerTier::make_room(int group) {
@@ -80,7 +82,8 @@ bool LowerTier::evict_one(int group) {
     while (tree_.place(child, id_, group) == PrefixTree::kNowhere)
       child = tree_.next_sibling(child);
     const Slot& slot = groups_[group].slots[tree_.place(child, id_, group)];
-    if (slot.num_flights > 0 || slot.num_pins > 0) break;  // a copy that is only now being made
+    if (slot.num_flights > 0 || is_pinned(child, group))
+      break;  // a copy that is only now being made
     node = child;
   }
   ++num_evicted_;
@@ -94,9 +97,8 @@ void LowerTier::drop(NodeId node, int group) {
   g.evictor.erase(node);
   tree_.set_place(node, id_, group, PrefixTree::kNowhere);
   Slot& s = g.slots[slot];
-  if (s.num_pins > 0) pinned_bytes_ -= g.slot_bytes;
+  if (is_pinned(node, group)) pinned_bytes_ -= g.slot_bytes;
   s.node = kNoNode;
-  s.num_pins = 0;
   if (s.num_flights == 0) free_slot(group, slot);
   events_.dropped(node);
 }
@@ -129,21 +131,23 @@ void LowerTier::begin_load(int group, SlotId slot) {
 void LowerTier::end_load(int group, SlotId slot, bool ok) { end_store(group, slot, ok); }
 
 void LowerTier::pin(NodeId node, int group) {
+  Group& g = groups_[group];
   const SlotId slot = tree_.place(node, id_, group);
-  if (groups_[group].slots[slot].num_pins++ == 0) pinned_bytes_ += groups_[group].slot_bytes;
+  if (g.pins[node]++ > 0 || slot == PrefixTree::kNowhere) return;
+  pinned_bytes_ += g.slot_bytes;
   update_idle(group, slot);
 }
 
 void LowerTier::unpin(NodeId node, int group) {
+  Group& g = groups_[group];
+  const auto pins = g.pins.find(node);
+  KVI_CHECK(pins != g.pins.end());
+  if (--pins->second > 0) return;
+  g.pins.erase(pins);
   const SlotId slot = tree_.place(node, id_, group);
-  if (slot == PrefixTree::kNowhere || groups_[group].slots[slot].num_pins == 0)
-    return;  // it was lost
-  if (--groups_[group].slots[slot].num_pins == 0) pinned_bytes_ -= groups_[group].slot_bytes;
+  if (slot == PrefixTree::kNowhere) return;
+  pinned_bytes_ -= g.slot_bytes;
   update_idle(group, slot);
-}
-
-bool LowerTier::is_pinned(NodeId node, int group) const {
-  return groups_[group].slots[tree_.place(node, id_, group)].num_pins > 0;
 }
 
 bool LowerTier::is_readable(NodeId node, int group) const {
@@ -154,9 +158,10 @@ bool LowerTier::is_readable(NodeId node, int group) const {
 void LowerTier::update_idle(int group, SlotId slot) {
   Group& g = groups_[group];
   const Slot& s = g.slots[slot];
-  if (s.num_flights == 0 && s.num_pins == 0) {
+  if (s.node == kNoNode) return;
+  if (s.num_flights == 0 && !is_pinned(s.node, group)) {
     g.evictor.set_idle(s.node);
-  } else if (s.node != kNoNode) {
+  } else {
     g.evictor.set_busy(s.node);
   }
 }
@@ -169,8 +174,8 @@ void LowerTier::check_invariants() const {
       const bool is_free = s.node == kNoNode && s.num_flights == 0;
       KVI_CHECK(is_free == groups_[g].freed.contains(slot));
       if (!is_free) used += groups_[g].slot_bytes;
-      if (s.num_pins > 0) pinned += groups_[g].slot_bytes;
       if (s.node != kNoNode) {
+        if (groups_[g].pins.contains(s.node)) pinned += groups_[g].slot_bytes;
         KVI_CHECK(tree_.place(s.node, id_, static_cast<int>(g)) == slot);
       }
     }

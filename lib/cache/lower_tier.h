@@ -9,6 +9,7 @@
 #include <functional>
 #include <memory>
 #include <string_view>
+#include <unordered_map>
 #include <vector>
 
 #include "cache/evictor.h"
@@ -42,9 +43,10 @@ class LowerTier {
   // A copy that was found there after a restart.
   void adopt(NodeId node, int group, SlotId slot, const EvictionEntry& entry);
   void drop(NodeId node, int group);  // the copy, once nothing moves it any more
-  void pin(NodeId node, int group);   // requires: there is a copy
+  // Keeps the copy until as many unpins, for who holds the node. A copy that is lost, or comes later, changes nothing.
+  void pin(NodeId node, int group);
   void unpin(NodeId node, int group);
-  bool is_pinned(NodeId node, int group) const;    // requires: there is a copy
+  bool is_pinned(NodeId node, int group) const { return groups_[group].pins.contains(node); }
   bool is_readable(NodeId node, int group) const;  // there, and written
 
   uint64_t slot_bytes(int group) const { return groups_[group].slot_bytes; }
@@ -59,7 +61,6 @@ class LowerTier {
   struct Slot {
     NodeId node = kNoNode;  // kNoNode: free, or dropped while in flight
     int num_flights = 0;
-    int num_pins = 0;
     bool written = false;
   };
   struct Group {
@@ -67,6 +68,7 @@ class LowerTier {
     int num_slots;
     std::vector<Slot> slots;  // up to the highest ever used
     IdSet freed;
+    std::unordered_map<NodeId, int> pins;
     Evictor evictor;
   };
   bool make_room(int group);

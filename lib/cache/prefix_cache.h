@@ -123,7 +123,7 @@ class PrefixCache {
   bool has_usable_copy(NodeId node, int group, bool in_lower_tiers) const;
   bool make_room(int group);
   bool evict_one(int group, Band most);
-  bool empty_a_granule(int group, Band most);
+  bool empty_a_granule(int group, Band most, int num_tries);
   bool is_over_share(int scope) const;
   NodeId leaf_below(NodeId node, int group) const;
   void drop_device_copy(NodeId node, int group);
@@ -131,6 +131,8 @@ class PrefixCache {
   void update_idle(int group, PageId page);
   void count_cached(int group, NodeId node, int sign);
   void want_stored(NodeId node, int group);
+  void plan_move(MoveKind kind, const LowerTier& tier, NodeId node, int group, PageId page,
+                 SlotId slot);
   void store_wanted();
 
   const std::vector<LayerGroup> groups_;

@@ -38,6 +38,8 @@ struct SequencePages {
   // Suspended: what is pinned in the tier for it, last node last.
   std::vector<NodeId> pinned;
   TierId pinned_tier = TierId::device;
+  int pinned_len =
+      0;  // tokens when it was suspended: of windows, their pages before its end are pinned
 };
 
 // Before the step's kernels run: copy a whole page inside a group, the writer's own copy of a shared page;

@@ -154,6 +154,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void change_pages(SequenceState& sequence, uint32_t num_tokens);
   Job& job_of(const SchedSequence& sequence);
   uint64_t bytes_alone(const SchedSequence& scheduled) const;  // of its pages, at their peak
+  const char* budget_name() const;
   Error never_fits_error(const SchedSequence& scheduled) const;
   Error exhausted_error(const SchedSequence& scheduled) const;
 

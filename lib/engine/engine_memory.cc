@@ -116,8 +116,7 @@ bool EngineCore::wait_for_shared_memory(const SchedSequence& sequence,
   const DevicePages& pages = cache_->prefixes().pages();
   const bool may_come = options_.shared_budget && options_.shared_budget->num_members() > 1 &&
                         options_.shared_budget->leased() > pages.mapped_bytes() &&
-                        bytes_alone(sequence) <=
-                            std::min(pages.budget_bytes(), options_.shared_budget->limit());
+                        bytes_alone(sequence) <= pages.limit_bytes();
   if (!may_come || num_memory_waits_ >= kMostMemoryWaits) return false;
   ++num_memory_waits_;
   options_.shared_budget->call_for_memory(budget_member_);
@@ -218,12 +217,19 @@ void EngineCore::show_gauges() {
   }
 }
 
+// The one that is too small.
+const char* EngineCore::budget_name() const {
+  return cache_->budget_bytes() < cache_->prefixes().pages().budget_bytes()
+             ? "the limit of the shared budget"
+             : "kv_budget_bytes";
+}
+
 Error EngineCore::never_fits_error(const SchedSequence& scheduled) const {
   const uint64_t needed = bytes_alone(scheduled), budget = cache_->budget_bytes();
   Error error(Status::EXHAUSTED,
               concat("the KV budget can never hold ", scheduled.num_known,
-                     " tokens: their pages take ", needed, " bytes and kv_budget_bytes is ", budget,
-                     "; raise kv_budget_bytes or shorten the prompt"));
+                     " tokens: their pages take ", needed, " bytes and ", budget_name(), " is ",
+                     budget, "; raise it or shorten the prompt"));
   return error.amounts(needed, budget);
 }
 
@@ -231,12 +237,12 @@ Error EngineCore::exhausted_error(const SchedSequence& scheduled) const {
   if (bytes_alone(scheduled) > cache_->budget_bytes()) return never_fits_error(scheduled);
   const uint64_t needed = cache_->bytes_to_reach_alone(*scheduled.pages, scheduled.num_known,
                                                        static_cast<int>(options_.max_batch_tokens));
-  const uint64_t available = cache_->budget_bytes() - cache_->used_bytes();
-  Error error(
-      Status::EXHAUSTED,
-      concat("the KV budget of ", cache_->budget_bytes(), " bytes is used up: this request needs ",
-             needed, " more bytes for ", scheduled.num_known, " tokens, ", available,
-             " are free; release sessions or raise kv_budget_bytes"));
+  const uint64_t budget = cache_->budget_bytes();
+  const uint64_t available = budget - std::min(budget, cache_->used_bytes());  // it may have shrunk
+  Error error(Status::EXHAUSTED,
+              concat("the KV budget of ", budget, " bytes is used up: this request needs ", needed,
+                     " more bytes for ", scheduled.num_known, " tokens, ", available,
+                     " are free; release sessions or raise ", budget_name()));
   return error.amounts(needed, available).retryable();
 }
 
