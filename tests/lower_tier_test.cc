@@ -48,8 +48,12 @@ class LowerTierTest : public testing::Test {
 
   PrefixTree tree_{kPageLen, 1, Digest{}};
   NodeId last_ = PrefixTree::kRoot;
-  LowerTier tier_{TierId::host, std::make_shared<NoStore>(), kMostPages * 100 * kPageBytes,
-                  {kPageBytes}, "lru", tree_,
+  LowerTier tier_{TierId::host,
+                  std::make_shared<NoStore>(),
+                  kMostPages * 100 * kPageBytes,
+                  {kPageBytes},
+                  "lru",
+                  tree_,
                   {.dropped = [](NodeId) {}, .freed = [](int, SlotId) {}}};
 };
 

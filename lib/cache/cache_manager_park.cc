@@ -122,7 +122,8 @@ void CacheManager::unpin_from(SequencePages& sequence, int first) {
     const NodeId node = sequence.pinned.back();
     sequence.pinned.pop_back();
     for (int g = 0; g < num_groups(); ++g) {
-      if (is_needed(node, g, sequence.pinned_len)) prefixes_.tier(sequence.pinned_tier)->unpin(node, g);
+      if (is_needed(node, g, sequence.pinned_len))
+        prefixes_.tier(sequence.pinned_tier)->unpin(node, g);
     }
     prefixes_.unref(node);
   }

@@ -150,7 +150,8 @@ class PrefixCache {
   EvictedKeys evicted_;
   uint64_t num_private_scopes_ = 0;
 
-  std::deque<NodeAndGroup> wanted_;  // idle pages without a copy below
+  std::deque<NodeAndGroup> wanted_;         // idle pages without a copy below
+  std::vector<NodeAndGroup> newly_wanted_;  // since store_wanted
   std::deque<PageMove> planned_;
   std::unordered_map<uint64_t, PageMove> running_;
   uint64_t next_move_ = 1;

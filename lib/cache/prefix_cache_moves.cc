@@ -28,9 +28,7 @@ void PrefixCache::want_stored(NodeId node, int group) {
     is_missing |= tier && tree_.place(node, tier->id(), group) == PrefixTree::kNowhere;
   }
   if (!is_missing) return;
-  // Where the tiers cannot keep up, what became idle first goes without a copy.
-  if (wanted_.size() >= kMostWanted) wanted_.pop_front();
-  wanted_.push_back({node, group});
+  newly_wanted_.push_back({node, group});
 }
 
 void PrefixCache::plan_move(MoveKind kind, const LowerTier& tier, NodeId node, int group,
@@ -78,6 +76,11 @@ void PrefixCache::load(NodeId node, int group, PageId page) {
 
 // Copies of what lies idle, so that evicting it later loses nothing.
 void PrefixCache::store_wanted() {
+  // A sequence's last page becomes idle first; its first is stored first, so that after a crash what is there is of use.
+  wanted_.insert(wanted_.end(), newly_wanted_.rbegin(), newly_wanted_.rend());
+  newly_wanted_.clear();
+  // Where the tiers cannot keep up, what became idle first goes without a copy.
+  while (wanted_.size() > kMostWanted) wanted_.pop_front();
   while (!wanted_.empty() && num_moves() < kMostBackgroundMoves) {
     const auto [node, group] = wanted_.front();
     wanted_.pop_front();

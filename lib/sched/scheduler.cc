@@ -87,6 +87,7 @@ bool Scheduler::start_anew(SchedSequence& sequence) {
 }
 
 bool Scheduler::preempt_one() {
+  if (reclaim_from_waiting(nullptr)) return true;
   SchedSequence* victim = least_urgent(nullptr);
   if (victim != nullptr) preempt(*victim);
   return victim != nullptr;
@@ -238,9 +239,13 @@ bool Scheduler::awaits_moves() const {
 
 // Gives up pages that somebody holds who does not compute: idle sessions, then requests that wait. False: none.
 bool Scheduler::reclaim_pages(const SchedSequence& wanting) {
-  if (reclaim_ && reclaim_()) return true;
+  return (reclaim_ && reclaim_()) || reclaim_from_waiting(&wanting);
+}
+
+// One that waits may hold what its session held before.
+bool Scheduler::reclaim_from_waiting(const SchedSequence* but) {
   for (SchedSequence* other : waiting_.all()) {
-    if (other == &wanting || cache_.held_bytes(*other->pages) == 0) continue;
+    if (other == but || cache_.held_bytes(*other->pages) == 0) continue;
     cache_.park(*other->pages);
     other->attached = false;
     return true;

@@ -58,7 +58,8 @@ class Scheduler {
   bool enqueue(SchedSequence& sequence);
   void remove(SchedSequence& sequence);  // it has ended, waiting or running
   const Step& schedule();                // valid until the next call, which reuses its memory
-  // The least urgent running request gives up its pages, where there is one. Between schedule and commit: never.
+  // One that waits, or else the least urgent running request, gives up its pages, where any has some. Between schedule
+  // and commit: never.
   bool preempt_one();
   void set_rates(const SchedulerRates& rates) { rates_ = rates; }
 
@@ -84,6 +85,7 @@ class Scheduler {
   void look_up(SchedSequence& sequence);
   void admit();
   bool reclaim_pages(const SchedSequence& wanting);
+  bool reclaim_from_waiting(const SchedSequence* but);
   uint64_t watermark_bytes() const;
   bool has_room_for(SchedSequence& sequence, uint64_t promised);
 
