@@ -221,5 +221,14 @@ TEST_F(CapiTiers, SecondEngineOfAFolderRunsWithoutItsDiskTierAndLogsIt) {
   EXPECT_EQ(suspend(session, KVI_TIER_DISK), KVI_UNSUPPORTED);
 }
 
+// Its handle may live on, such as in a garbage-collected language.
+TEST_F(CapiTiers, AClosedEngineLeavesItsFolderToTheNext) {
+  const TempFolder folder;
+  const Engine first = open_tiers(folder);
+  ASSERT_EQ(kvi_engine_close(first.get(), KVI_FOREVER, nullptr), KVI_OK);
+  const Engine second = open_tiers(folder);
+  EXPECT_GT(tier_of(second, KVI_TIER_DISK).budget_bytes, 0u);
+}
+
 }  // namespace
 }  // namespace kvi

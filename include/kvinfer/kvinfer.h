@@ -417,7 +417,8 @@ KVI_API kvi_status KVI_CALL kvi_engine_open(const char* path, size_t path_size,
                                             const kvi_engine_options* options, kvi_engine** out,
                                             kvi_error** error);
 /* Ends all work (finish "cancelled") and returns when the engine's last thread has ended; calls on the engine's handles
- * return CLOSED from then on. Needed only before dlclose or to be sure of the end: releasing suffices otherwise.
+ * return CLOSED from then on, and disk_cache_folder is free for the next engine. Needed only before dlclose or to be
+ * sure of the end: releasing suffices otherwise.
  *  timeout_ms  KVI_FOREVER, or how long to wait
  * Errors: TIMEOUT (closing goes on), INVALID_STATE (called inside a callback of the engine). Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_close(kvi_engine* engine, uint32_t timeout_ms,

@@ -135,6 +135,7 @@ DiskFile* DiskStore::find(int group, SlotId slot, const PageRecord* record, size
 // The lock may have been deleted, and another process may have made and locked a new one: what the files
 // hold since then is unknown.
 bool DiskStore::still_owns_folder() {
+  if (has_ended_) return false;
   if (lock_ != nullptr) {
     const auto info = lock_->info();
     if (!info.ok() || info.value.num_links > 0) return true;
@@ -266,6 +267,12 @@ void DiskStore::discard(int group, SlotId slot) noexcept {
   if (file == nullptr || !still_owns_folder() || !file->is_open()) return;
   note(file->discard(slot));
   publish_used_bytes();
+}
+
+void DiskStore::end() noexcept {
+  has_ended_ = true;
+  for (DiskFile& file : groups_) close(file);
+  lock_.reset();
 }
 
 bool DiskStore::is_resting() const {

@@ -51,6 +51,7 @@ class DiskStore final : public TierStore {
              std::span<const std::byte> page) noexcept override;
   bool read(SlotId slot, const PageRecord& expected, std::span<std::byte> page) noexcept override;
   void discard(int group, SlotId slot) noexcept override;
+  void end() noexcept override;
   TierStats stats() const override;
 
   static std::string file_name(const Digest& identity, int group);
@@ -93,6 +94,7 @@ class DiskStore final : public TierStore {
   uint64_t foreign_bytes_ = 0;
   bool foreign_is_known_ = false;
   bool is_scanned_ = false;
+  bool has_ended_ = false;
 
   mutable std::mutex mutex_;  // guards what follows
   TierStats stats_;

@@ -64,6 +64,9 @@ class TierStore {
   // The slot's page is not wanted any more; its bytes are free for any group.
   virtual void discard(int group, SlotId slot) noexcept = 0;
 
+  // Lets go of what others may wait for, such as a lock: from here on it keeps and finds nothing.
+  virtual void end() noexcept {}
+
   virtual TierStats stats() const = 0;
 
   // What it holds from before, at the start and once; the record's tokens live as long as the call. Nothing, for a

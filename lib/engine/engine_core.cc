@@ -223,6 +223,9 @@ void EngineCore::run() {
   finish_stores(lock);
   lock.unlock();
   worker_.reset();  // its last report needs the mutex
+  for (const auto& store : stores_) {
+    if (store) store->end();
+  }
   lock.lock();
   news_->close();
   has_ended_ = true;
