@@ -24,8 +24,8 @@ struct Outcome {
 Outcome run(uint64_t seed, const std::vector<Operation>& operations, const WorldOptions& options,
             Coverage* coverage) {
   Outcome outcome;
+  World world(seed, options);
   try {
-    World world(seed, options);
     for (const Operation& operation : operations) {
       ++outcome.num_applied;
       world.apply(operation);
@@ -35,7 +35,7 @@ Outcome run(uint64_t seed, const std::vector<Operation>& operations, const World
     if (coverage != nullptr) coverage->add(world.coverage());
   } catch (const Failure& failure) {
     outcome.check = failure.check();
-    outcome.failure = failure.what();
+    outcome.failure = concat(failure.what(), world.describe_state());
   } catch (const Error& error) {
     outcome.check = outcome.failure = error.message();
   } catch (const std::exception& error) {

@@ -113,6 +113,34 @@ std::string World::describe() const {
   return text;
 }
 
+std::string World::describe_state() const {
+  std::string text;
+  const CacheManager& cache = engine_->cache();
+  const DevicePages& pages = cache.prefixes().pages();
+  text += concat("\n    ", pages.mapped_bytes(), " bytes mapped of ", pages.budget_bytes(),
+                 ", granules of ", pages.granule_bytes());
+  if (machine_.budget) {
+    text += concat(", ", machine_.budget->leased(), " leased of ", machine_.budget->limit());
+  }
+  for (int g = 0; g < pages.num_groups(); ++g) {
+    const PagePool& pool = pages.pool(g);
+    text += concat("\n    group ", g, ": ", pool.num_in_class(PageClass::private_), " private, ",
+                   pool.num_in_class(PageClass::pinned), " pinned, ",
+                   pool.num_in_class(PageClass::cached), " cached, ",
+                   pool.num_in_class(PageClass::deferred), " deferred, ",
+                   pages.range(g).num_free_mapped(), " free with memory; ",
+                   pages.range(g).num_idle_granules(), " idle granules");
+  }
+  engine_->each_session([&](const Session& session) {
+    text += concat("\n    session ", session.place, ": ", session.pages.num_tokens, " of ",
+                   session.len(), " tokens in ", cache.held_bytes(session.pages), " bytes, ",
+                   session.pages.pinned.size(), " pages suspended, ", session.pages.loading.size(),
+                   " on their way", session.request ? ", has a request" : "",
+                   session.is_held ? ", held" : "");
+  });
+  return text;
+}
+
 // Tokens are bits, so that prompts have much in common even where they do not mean to.
 TokenId World::token_at(int text, int position) const {
   return static_cast<TokenId>(random_bits(random_bits(seed_, 100 + text), position) & 1);

@@ -35,6 +35,7 @@ class World {
   std::string trace_hash() { return trace_.hash(); }
   const Coverage& coverage() const { return coverage_; }  // complete after finish
   std::string describe() const;                           // what the seed made of it
+  std::string describe_state() const;                     // where the memory is; a line each
 
  private:
   void check_after(int64_t number);

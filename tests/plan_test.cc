@@ -451,31 +451,16 @@ struct EngineCase {
 
 class PlannedEngineTest : public testing::TestWithParam<EngineCase> {};
 
-TEST_P(PlannedEngineTest, TakesWhatWasPlanned) {
-  const EngineCase& wish = GetParam();
-  const std::shared_ptr<const LoadedModel> model = LoadedModel::open(
-      std::string(KVINFER_TEST_DATA) + "/models/tiny/" + wish.model, {});
-  PlanOptions planned;
-  // The last token generated is not computed.
-  planned.max_model_len = wish.prompt_len + wish.generated_len;
-  planned.sequence_len = *planned.max_model_len - 1;
-  planned.max_num_seqs = wish.num_sequences;
-  planned.max_num_batched_tokens = wish.max_batch_tokens;
-  planned.block_size = wish.page_len;
-  planned.num_threads = 1;
-  const uint64_t kv_bytes = plan_model(*model, planned).kv_bytes;
-  planned.kv_budget_bytes = kv_bytes;
-  planned.must_fit = MustFit::yes;
-  const Plan plan = plan_model(*model, planned);
-  EXPECT_EQ(plan.max_sequences, wish.num_sequences);
-
+// Every session generated what was wished, and is idle.
+EngineStats stats_after(const EngineCase& wish, const std::shared_ptr<const LoadedModel>& model,
+                        const Plan& plan, uint64_t kv_budget_bytes) {
   EngineOptions options;
   options.max_model_len = plan.max_model_len;
   options.max_sequences = plan.max_num_seqs;
   options.max_batch_tokens = wish.max_batch_tokens;
   options.page_len = plan.page_len;
   options.num_threads = 1;
-  options.kv_budget_bytes = plan.kv_budget_bytes;
+  options.kv_budget_bytes = kv_budget_bytes;
   const std::shared_ptr<Engine> engine = Engine::create(model, options);
   std::vector<std::shared_ptr<Session>> sessions;
   std::vector<std::shared_ptr<Request>> requests;
@@ -497,19 +482,42 @@ TEST_P(PlannedEngineTest, TakesWhatWasPlanned) {
     EXPECT_EQ(request->usage().finish, Finish::length);
     EXPECT_EQ(request->usage().generated_tokens, wish.generated_len);
   }
+  return engine->stats();
+}
 
-  const EngineStats stats = engine->stats();
+TEST_P(PlannedEngineTest, TakesWhatWasPlanned) {
+  const EngineCase& wish = GetParam();
+  const std::shared_ptr<const LoadedModel> model = LoadedModel::open(
+      std::string(KVINFER_TEST_DATA) + "/models/tiny/" + wish.model, {});
+  PlanOptions planned;
+  // The last token generated is not computed.
+  planned.max_model_len = wish.prompt_len + wish.generated_len;
+  planned.sequence_len = *planned.max_model_len - 1;
+  planned.max_num_seqs = wish.num_sequences;
+  planned.max_num_batched_tokens = wish.max_batch_tokens;
+  planned.block_size = wish.page_len;
+  planned.num_threads = 1;
+  const uint64_t kv_bytes = plan_model(*model, planned).kv_bytes;
+  planned.kv_budget_bytes = kv_bytes;
+  planned.must_fit = MustFit::yes;
+  const Plan plan = plan_model(*model, planned);
+  EXPECT_EQ(plan.max_sequences, wish.num_sequences);
+
+  const EngineStats stats = stats_after(wish, model, plan, plan.kv_budget_bytes);
   EXPECT_EQ(stats.weights_bytes, plan.weights_bytes);
   EXPECT_NEAR(stats.scratch_bytes, plan.scratch_bytes, 0.01 * plan.scratch_bytes);
+  EXPECT_LE(stats.kv_peak_bytes, plan.kv_budget_bytes);
   const auto& layers = model->config().layers;
   const bool has_windows = std::any_of(layers.begin(), layers.end(),
                                        [](const auto& layer) { return layer.window > 0; });
-  // While window layers prefill they are promised more than they keep, and idle sessions give pages up for it: of
-  // hybrids, fewer sessions than planned may be left with their pages at the end.
-  if (!has_windows) {
+  if (!has_windows || wish.num_sequences == 1) {
     EXPECT_NEAR(stats.kv_peak_bytes, plan.kv_bytes, 0.01 * plan.kv_bytes);
+  } else {
+    // While window layers prefill they are promised more than they keep, and idle sessions give pages up for it, to be
+    // computed again. With room to spare all of them keep theirs.
+    const EngineStats roomy = stats_after(wish, model, plan, 2 * plan.kv_budget_bytes);
+    EXPECT_NEAR(roomy.kv_used_bytes, plan.kv_bytes, 0.01 * plan.kv_bytes);
   }
-  EXPECT_LE(stats.kv_peak_bytes, plan.kv_budget_bytes);
 }
 
 INSTANTIATE_TEST_SUITE_P(
@@ -524,7 +532,7 @@ INSTANTIATE_TEST_SUITE_P(
                     // anywhere; what one of them holds more than these counts little among many.
                     EngineCase{"gemma3-q8_0.gguf", 150, 128, 2, 16, 64},
                     EngineCase{"gemma3-q8_0.gguf", 200, 240, 2, 16, 128},
-                    EngineCase{"gemma3-q4_k_m.gguf", 150, 254, 4, 32, 256}));
+                    EngineCase{"gemma3-q4_k_m.gguf", 250, 254, 4, 32, 256}));
 
 }  // namespace
 }  // namespace kvi

@@ -64,24 +64,49 @@ PageId DevicePages::allocate(int group, int scope, bool& to_zero) {
   if (page == kNoPage) {
     page = pool.lowest_free();
     if (page == kNoPage) return kNoPage;
-    const uint64_t num_bytes = range.num_missing_granules(page) * granule_bytes_;
-    while (!lease(num_bytes)) {
+    while (!lease(range.num_missing_granules(page) * granule_bytes_)) {
       if (!give_back_granule(group, page)) return kNoPage;
     }
-    const uint64_t mapped_before = range.mapped_bytes();
-    const bool mapped = range.map(page);
-    const uint64_t newly_mapped = range.mapped_bytes() - mapped_before;
-    mapped_bytes_ += newly_mapped;
-    shared_budget_->give_back(num_bytes - newly_mapped);
-    if (!mapped) return kNoPage;
+    if (!map(group, page)) return kNoPage;
     page = range.lowest_free_mapped();
   }
+  take(group, page, scope, to_zero);
+  return page;
+}
+
+PageId DevicePages::allocate_below(int group, PageId page, int scope) {
+  auto& [pool, range] = memory_[group];
+  PageId lower = pool.lowest_free();
+  if (lower == kNoPage || lower >= page) return kNoPage;
+  const bool may_map = range.is_mapped(lower) ||
+                       (lease(range.num_missing_granules(lower) * granule_bytes_) &&
+                        map(group, lower));
+  if (!may_map) lower = range.lowest_free_mapped();
+  if (lower == kNoPage || lower >= page) return kNoPage;
+  bool to_zero;  // all of it is overwritten
+  take(group, lower, scope, to_zero);
+  return lower;
+}
+
+// requires: what is missing has been leased. False: the system refused memory.
+bool DevicePages::map(int group, PageId page) {
+  PageRange& range = memory_[group].range;
+  const uint64_t num_leased = range.num_missing_granules(page) * granule_bytes_;
+  const uint64_t mapped_before = range.mapped_bytes();
+  const bool mapped = range.map(page);
+  const uint64_t newly_mapped = range.mapped_bytes() - mapped_before;
+  mapped_bytes_ += newly_mapped;
+  shared_budget_->give_back(num_leased - newly_mapped);
+  return mapped;
+}
+
+void DevicePages::take(int group, PageId page, int scope, bool& to_zero) {
+  auto& [pool, range] = memory_[group];
   pool.take(page);
   range.use(page);
   used_bytes_ += range.page_bytes();
   to_zero = pool.scope(page) != -1 && pool.scope(page) != scope;
   pool.set_scope(page, scope);
-  return page;
 }
 
 template <typename Change>

@@ -37,6 +37,8 @@ class DevicePages {
   // A free page, RESERVED for the caller, or kNoPage: the budget or the system has no memory for it.
   // to_zero: set where it held another scope's tokens.
   PageId allocate(int group, int scope, bool& to_zero);
+  // One with a lower id than page, for who will overwrite all of it. kNoPage: none is free, with memory or room for it.
+  PageId allocate_below(int group, PageId page, int scope);
   // Asks the other members of a shared budget to give back what they only cache.
   void call_for_memory() const { shared_budget_->call_for_memory(member_); }
   void set_member(int member) { member_ = member; }  // of the shared budget
@@ -58,8 +60,10 @@ class DevicePages {
 
   // Own limit, besides that of a shared budget.
   uint64_t budget_bytes() const { return budget_bytes_; }
-  // The most that it may ever lease: its own budget, or the shared one where that is less.
-  uint64_t limit_bytes() const { return std::min(budget_bytes_, shared_budget_->limit()); }
+  // The most that it may ever lease: of its own budget, or of the shared one where that is less, whole granules.
+  uint64_t limit_bytes() const {
+    return std::min(budget_bytes_, shared_budget_->limit()) / granule_bytes_ * granule_bytes_;
+  }
   void set_budget(uint64_t budget_bytes) { budget_bytes_ = budget_bytes; }
   uint64_t range_bytes() const { return range_bytes_; }
   uint64_t granule_bytes() const { return granule_bytes_; }
@@ -82,6 +86,8 @@ class DevicePages {
   };
   PagePool& pool_of(int group) { return memory_[group].pool; }
   bool lease(uint64_t num_bytes);
+  bool map(int group, PageId page);
+  void take(int group, PageId page, int scope, bool& to_zero);
   // An idle granule of any group, but none of this page's.
   bool give_back_granule(int group, PageId kept);
   template <typename Change>

@@ -122,13 +122,9 @@ void PrefixCache::release_unwritten(int group, PageId page) {
 }
 
 PageId PrefixCache::take_lower_page(int group, PageId page, int scope) {
-  const PageId lower = pages_.range(group).lowest_free_mapped();
-  if (lower == kNoPage || lower >= page || pages_.pool(group).num_holders(page) > 1 ||
-      pages_.pool(group).is_in_flight(page)) {
-    return kNoPage;
-  }
-  bool to_zero;  // all of it is overwritten
-  return pages_.allocate(group, scope, to_zero);
+  const PagePool& pool = pages_.pool(group);
+  if (pool.num_holders(page) > 1 || pool.is_in_flight(page)) return kNoPage;
+  return pages_.allocate_below(group, page, scope);
 }
 
 void PrefixCache::replace_page(int group, PageId from, PageId to) {

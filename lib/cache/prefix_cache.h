@@ -54,7 +54,7 @@ class PrefixCache {
   void release(int group, PageId page);
   // Instead of release, where the caller did not see to the zeroing that allocate asked for.
   void release_unwritten(int group, PageId page);
-  // A free page with memory and a lower id, for who alone holds `page` and would rather have its content there.
+  // A page with a lower id, for who alone holds `page` and would rather have its content there.
   PageId take_lower_page(int group, PageId page, int scope);
   // What is known of `from` in the index is known of `to` from here on.
   void replace_page(int group, PageId from, PageId to);

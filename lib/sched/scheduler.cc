@@ -47,9 +47,11 @@ bool Scheduler::fits_alone(const SchedSequence& sequence) const {
 }
 
 bool Scheduler::reserve(SchedSequence& sequence, int num_tokens) {
+  bool is_tidy = false;
   while (!cache_.reserve(*sequence.pages, num_tokens, step_.copies)) {
-    if (reclaim_pages(sequence)) continue;
-    if (!preempt_for(sequence)) return false;
+    if (reclaim_pages(sequence) || preempt_for(sequence)) continue;
+    if (is_tidy || !tidy(sequence)) return false;
+    is_tidy = true;
   }
   sequence.step = num_steps_;
   tokens_left_ -= num_tokens;
@@ -62,17 +64,19 @@ bool Scheduler::reserve(SchedSequence& sequence, int num_tokens) {
 // too. False: all who hold pages are more urgent, and may have those of the sequence when they need them.
 bool Scheduler::preempt_for(SchedSequence& sequence) {
   SchedSequence* victim = least_urgent(nullptr);
-  if (victim == nullptr || is_less_urgent(sequence, *victim)) return false;
-  if (victim == &sequence) {
-    // Alone, giving up its pages would gain it nothing but better places for them.
-    const bool is_alone = least_urgent(&sequence) == nullptr;
-    if (!is_alone || !fits_alone(sequence)) return false;
-    return !cache_.compact(*sequence.pages, step_.copies) && start_anew(sequence);
-  }
+  if (victim == nullptr || victim == &sequence || is_less_urgent(sequence, *victim)) return false;
   if (victim->step == num_steps_) take_out(*victim);
   preempt(*victim);
   note_without_pages(*victim);
   return true;
+}
+
+// Where nobody else holds pages, it is what is cached, and free pages here and there on granules in use, that leave no
+// room. False: nothing can be done, or nothing but to wait until its pages lie better.
+bool Scheduler::tidy(SchedSequence& sequence) {
+  if (least_urgent(&sequence) != nullptr || !fits_alone(sequence)) return false;
+  if (cache_.held_bytes(*sequence.pages) == 0) return cache_.prefixes().trim(UINT64_MAX) > 0;
+  return !cache_.compact(*sequence.pages, step_.copies) && start_anew(sequence);
 }
 
 // It holds pages that lie so that no granule for one more is left: computed again, they lie side by side. False: it has

@@ -78,6 +78,7 @@ class Scheduler {
   void note_without_pages(const SchedSequence& sequence);
   bool awaits_moves() const;
   void preempt(SchedSequence& victim);
+  bool tidy(SchedSequence& sequence);
   bool start_anew(SchedSequence& sequence);
   bool swaps(const SchedSequence& victim) const;
   bool fits_alone(const SchedSequence& sequence) const;
