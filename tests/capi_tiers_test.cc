@@ -198,6 +198,68 @@ TEST_F(CapiTiers, RestartedEngineFindsItsPrefixesOnTheDisk) {
   EXPECT_EQ(result.tokens, text);
 }
 
+TEST_F(CapiTiers, ProbeSaysInWhatTheEngineDiffersThatLeftAPrefixOnTheDisk) {
+  const TempFolder folder;
+  const Tokens prompt = random_tokens(70), unknown = random_tokens(70);
+  struct Setup {
+    const char* model;
+    uint32_t page_len;
+    int32_t activations;
+  };
+  // Engines in turn over one folder.
+  const auto in_engine = [&](const Setup& setup, const std::function<void(const Engine&)>& run) {
+    const std::string path = std::string(KVINFER_TEST_DATA) + "/models/tiny/" + setup.model;
+    kvi_model* model = nullptr;
+    ok([&](kvi_error** e) { return kvi_model_open(path.data(), path.size(), nullptr, &model, e); });
+    model_.reset(model);
+    kvi_engine_options options = small_engine();
+    options.page_len = setup.page_len;
+    options.activations = setup.activations;
+    options.disk_cache_bytes = 4 << 20;
+    options.disk_cache_folder = folder.path().c_str();
+    const Engine engine = open(options);
+    run(engine);
+    ok([&](kvi_error** e) { return kvi_engine_close(engine.get(), KVI_FOREVER, e); });
+  };
+  const auto leave_prompt = [&](const Setup& setup) {
+    in_engine(setup, [&](const Engine& engine) {
+      answer(engine, "a", prompt, 4);  // the last of them is not computed
+      const uint64_t num_pages = (73 + setup.page_len - 1) / setup.page_len;
+      const uint64_t page_bytes = page_bytes_ / kPageLen * setup.page_len;
+      eventually("the copies were made", [&] {
+        return tier_of(engine, KVI_TIER_DISK).stored_bytes >= num_pages * page_bytes;
+      });
+    });
+  };
+  const Setup ours = {"llama-q4_1.gguf", 16, KVI_ACTIVATIONS_INT8};
+  const auto expect_reason = [&](int32_t reason) {
+    in_engine(ours, [&](const Engine& engine) {
+      expect_probe(engine, "a", prompt, 0, reason);
+      expect_probe(engine, "b", prompt, 0, KVI_MISS_NEVER_SEEN);
+      expect_probe(engine, "a", unknown, 0, KVI_MISS_NEVER_SEEN);
+      expect_probe(engine, "a", {}, 0, KVI_MISS_NONE);
+    });
+  };
+  expect_reason(KVI_MISS_NEVER_SEEN);
+  leave_prompt({"llama-q4_0.gguf", 16, KVI_ACTIVATIONS_INT8});
+  expect_reason(KVI_MISS_MODEL);
+  leave_prompt({"llama-q4_1.gguf", 32, KVI_ACTIVATIONS_INT8});
+  expect_reason(KVI_MISS_LAYOUT);
+  leave_prompt({"llama-q4_1.gguf", 16, KVI_ACTIVATIONS_F32});
+  expect_reason(KVI_MISS_NUMERICS);
+
+  // What our own index knows is said first.
+  leave_prompt(ours);
+  in_engine(ours, [&](const Engine& engine) {
+    EXPECT_GE(probe(engine, "a", prompt).disk_tokens, 64u);
+    expect_probe(engine, "b", prompt, 0, KVI_MISS_TENANT);
+    ok([&](kvi_error** e) {
+      return kvi_cache_evict(engine.get(), "a", 1, prompt.data(), prompt.size(), e);
+    });
+    expect_probe(engine, "a", prompt, 0, KVI_MISS_EVICTED);
+  });
+}
+
 TEST_F(CapiTiers, SecondEngineOfAFolderRunsWithoutItsDiskTierAndLogsIt) {
   const TempFolder folder;
   const Engine first = open_tiers(folder);

@@ -980,13 +980,16 @@ enum {
   KVI_BAND_HIGH = 3 /* goes last */
 };
 
+/* Why tokens are not cached. Of several reasons the first counts in this order: EVICTED, TENANT, NUMERICS, LAYOUT,
+ * MODEL. The last three speak of whole pages that earlier engines left in disk_cache_folder for the same tenant (with the
+ * same secret); an engine without a disk tier never says them. */
 typedef enum kvi_miss_reason_values {
-  KVI_MISS_NONE = 0,   /* all of it is cached */
-  KVI_MISS_TENANT = 1, /* another tenant, or the shared scope, has it */
-  KVI_MISS_MODEL = 2,
-  KVI_MISS_LAYOUT = 3,
-  KVI_MISS_NUMERICS = 4,
-  KVI_MISS_EVICTED = 5, /* it was cached, not long ago */
+  KVI_MISS_NONE = 0,     /* all of it is cached */
+  KVI_MISS_TENANT = 1,   /* another tenant, or the shared scope, has it */
+  KVI_MISS_MODEL = 2,    /* the disk has it of another model */
+  KVI_MISS_LAYOUT = 3,   /* of this model in another layout: page_len, or how K and V are kept */
+  KVI_MISS_NUMERICS = 4, /* in this layout, otherwise rounded: backend, its version, activations */
+  KVI_MISS_EVICTED = 5,  /* it was cached, not long ago */
   KVI_MISS_NEVER_SEEN = 6
 } kvi_miss_reason_values;
 /* "tenant" for KVI_MISS_TENANT, and so on; "unknown" outside the list. Static text. */
@@ -1022,7 +1025,8 @@ typedef struct kvi_prefix_info {
 } kvi_prefix_info;
 KVI_API kvi_status KVI_CALL kvi_prefix_info_init(kvi_prefix_info* info, size_t struct_size);
 
-/* Looks what of a prompt is cached: a hint, true when it was taken. Takes and changes nothing.
+/* Looks what of a prompt is cached: a hint, true when it was taken. Takes and changes nothing. With a disk tier whose
+ * folder holds files of other engines, the first probe of unknown tokens reads the keys in them, for up to 0.2 s.
  *  tenant, tenant_size  NULL with 0: ""
  *  tokens, count
  * Errors: INVALID_ARGUMENT, CLOSED. */

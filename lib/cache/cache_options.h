@@ -12,6 +12,7 @@
 
 namespace kvi {
 
+class ForeignPages;
 class TierStore;
 
 struct CacheOptions {
@@ -26,7 +27,8 @@ struct CacheOptions {
   std::vector<std::byte> secret = {};               // that tenants' salts are made with
   std::shared_ptr<TierStore> host = {}, disk = {};  // nullptr: no such tier
   uint64_t host_bytes = 0, disk_bytes = 0;
-  size_t num_events = 0;  // kept for who reads them; 0: none
+  std::shared_ptr<ForeignPages> foreign = {};  // in the disk tier's folder; nullptr: no such tier
+  size_t num_events = 0;                       // kept for who reads them; 0: none
 };
 
 struct CacheStats {

@@ -1,5 +1,7 @@
 #include "cache/disk_format.h"
 
+#include <algorithm>
+#include <array>
 #include <bit>
 #include <cstring>
 #include <limits>
@@ -14,7 +16,7 @@ static_assert(std::endian::native == std::endian::little, "the file format is li
 
 constexpr uint64_t kFileMagic = 0x53454741'50564b89;  // "\x89KVPAGES"
 constexpr uint64_t kSlotMagic = 0x544f4c53'50564b89;  // "\x89KVPSLOT"
-constexpr uint32_t kVersion = 1;
+constexpr uint32_t kVersion = 2;
 constexpr uint64_t kMostGenerations = uint64_t{1} << 62;  // more than are ever written
 
 struct FileHeader {
@@ -26,9 +28,10 @@ struct FileHeader {
   int32_t page_len;
   uint32_t header_bytes;
   uint64_t slot_bytes;
+  uint8_t model[32], layout[32], numerics[32];
   uint64_t checksum[2];
 };
-static_assert(sizeof(FileHeader) == 88);
+static_assert(sizeof(FileHeader) == 184);
 
 struct SlotHeader {
   uint64_t checksum[2];  // of the header's other bytes
@@ -40,6 +43,9 @@ struct SlotHeader {
   // num_tokens tokens follow, then zeros
 };
 static_assert(sizeof(SlotHeader) == 160);
+
+constexpr int kMostPageLen = 1 << 20;
+constexpr uint64_t kMostPageBytes = uint64_t{1} << 40;
 
 constexpr uint64_t round_up(uint64_t bytes) { return (bytes + kSector - 1) / kSector * kSector; }
 
@@ -56,15 +62,17 @@ Checksum header_checksum(const DiskFormat& format, SlotId slot, std::span<const 
 
 }  // namespace
 
-DiskFormat::DiskFormat(const Digest& file_identity, int group_index, const TierGroup& pages)
+DiskFormat::DiskFormat(const Digest& file_identity, int group_index, const TierGroup& pages,
+                       const IdentityParts& identity_parts)
     : identity(file_identity),
+      parts(identity_parts),
       group(group_index),
       page_bytes(pages.page_bytes),
       page_len(pages.page_len),
       header_bytes(round_up(sizeof(SlotHeader) + sizeof(int32_t) * pages.page_len)),
       slot_bytes(header_bytes + round_up(pages.page_bytes)) {
-  KVI_CHECK(page_len > 0 && page_len <= 1 << 20 && page_bytes > 0 &&
-            page_bytes <= uint64_t{1} << 40);
+  KVI_CHECK(page_len > 0 && page_len <= kMostPageLen && page_bytes > 0 &&
+            page_bytes <= kMostPageBytes);
 }
 
 void encode_file_header(const DiskFormat& format, std::span<std::byte> header) {
@@ -76,12 +84,40 @@ void encode_file_header(const DiskFormat& format, std::span<std::byte> header) {
                        format.page_len,
                        static_cast<uint32_t>(format.header_bytes),
                        format.slot_bytes,
+                       {},
+                       {},
+                       {},
                        {}};
   std::memcpy(fields.identity, format.identity.data(), sizeof fields.identity);
+  std::memcpy(fields.model, format.parts.model.data(), sizeof fields.model);
+  std::memcpy(fields.layout, format.parts.layout.data(), sizeof fields.layout);
+  std::memcpy(fields.numerics, format.parts.numerics.data(), sizeof fields.numerics);
   const Checksum sum = checksum(std::as_bytes(std::span(&fields, 1)), 0);
   std::memcpy(fields.checksum, sum.data(), sizeof fields.checksum);
   std::memset(header.data(), 0, header.size());
   std::memcpy(header.data(), &fields, sizeof fields);
+}
+
+// What encodes to these bytes, if anything does.
+std::optional<DiskFormat> decode_file_header(std::span<const std::byte> header) {
+  FileHeader fields;
+  std::memcpy(&fields, header.data(), sizeof fields);
+  if (fields.magic != kFileMagic || fields.version != kVersion || fields.group < 0 ||
+      fields.page_len < 1 || fields.page_len > kMostPageLen || fields.page_bytes < 1 ||
+      fields.page_bytes > kMostPageBytes) {
+    return std::nullopt;
+  }
+  Digest identity;
+  IdentityParts parts;
+  std::memcpy(identity.data(), fields.identity, sizeof fields.identity);
+  std::memcpy(parts.model.data(), fields.model, sizeof fields.model);
+  std::memcpy(parts.layout.data(), fields.layout, sizeof fields.layout);
+  std::memcpy(parts.numerics.data(), fields.numerics, sizeof fields.numerics);
+  const DiskFormat format(identity, fields.group, {fields.page_bytes, fields.page_len}, parts);
+  std::array<std::byte, kSector> expected;
+  encode_file_header(format, expected);
+  if (!std::ranges::equal(header, expected)) return std::nullopt;
+  return format;
 }
 
 Checksum page_checksum(const DiskFormat& format, SlotId slot, uint64_t generation,

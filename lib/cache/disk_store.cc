@@ -13,7 +13,6 @@
 namespace kvi {
 namespace {
 
-constexpr std::string_view kSuffix = ".kvpages";
 constexpr int64_t kShortestRestUs = 1'000'000;
 constexpr int64_t kLongestRestUs = 60'000'000;
 
@@ -39,7 +38,7 @@ DiskStore::DiskStore(DiskStoreOptions options, std::shared_ptr<FileSystem> files
   std::vector<DiskFormat> formats;
   uint64_t headers = 0, least = 0;
   for (const TierGroup& group : options.groups) {
-    formats.emplace_back(options.identity, static_cast<int>(formats.size()), group);
+    formats.emplace_back(options.identity, static_cast<int>(formats.size()), group, options.parts);
     headers += kSector;
     least += kSector + formats.back().slot_bytes;
   }

@@ -17,6 +17,7 @@
 #include <memory>
 #include <mutex>
 #include <string>
+#include <string_view>
 #include <vector>
 
 #include "base/clock.h"
@@ -30,6 +31,7 @@ struct DiskStoreOptions {
   uint64_t capacity_bytes = 0;
   Digest identity = {};  // of model, layout and numerics: whose pages can be used for which
   std::vector<TierGroup> groups;
+  IdentityParts parts = {};  // stand in the files, for engines of other identities
 };
 
 class DiskStore final : public TierStore {
@@ -54,6 +56,7 @@ class DiskStore final : public TierStore {
   void end() noexcept override;
   TierStats stats() const override;
 
+  static constexpr std::string_view kSuffix = ".kvpages";  // of all page files
   static std::string file_name(const Digest& identity, int group);
 
  private:

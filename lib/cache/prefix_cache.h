@@ -46,6 +46,7 @@ class PrefixCache {
   // ---- scopes ----
   int scope_of_tenant(std::string_view tenant);
   int make_private_scope();  // that nobody else ever finds
+  const Digest& salt(int scope) const { return salts_[scope]; }
 
   // ---- pages ----
   // A page for the caller, RESERVED; evicts what is only cached. kNoPage: everything else is in use.

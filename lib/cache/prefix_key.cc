@@ -53,6 +53,19 @@ Digest root_digest(const CacheIdentity& identity) {
   return cut(hash.finish());
 }
 
+// Never cut, as no key is made of them.
+IdentityParts identity_parts(const CacheIdentity& identity) {
+  const auto digest = [](std::string_view part, std::string_view text, std::string_view more = "") {
+    FieldHash hash = begin("kvinfer prefix identity");
+    hash.add(part);
+    hash.add(text);
+    hash.add(more);
+    return hash.finish();
+  };
+  return {digest("model", identity.model, identity.adapter), digest("layout", identity.layout),
+          digest("numerics", identity.numerics)};
+}
+
 // Never cut: a salt says who may read, and is no name.
 Digest scope_salt(std::span<const std::byte> secret, std::string_view tenant) {
   FieldHash hash = begin("kvinfer tenant scope");

@@ -33,6 +33,14 @@ struct CacheIdentity {
 
 Digest root_digest(const CacheIdentity& identity);
 
+// Digests of an identity's parts: of two identities, they say in what they differ.
+struct IdentityParts {
+  Digest model = {};  // and adapter
+  Digest layout = {};
+  Digest numerics = {};
+};
+IdentityParts identity_parts(const CacheIdentity& identity);
+
 // Who may read the pages of a tenant. Stable while the secret is; tenant is any bytes, NUL among them.
 Digest scope_salt(std::span<const std::byte> secret, std::string_view tenant);
 

@@ -1,14 +1,15 @@
 // What of a prompt is cached, where, and why the rest is not. Changes nothing.
+//
+// Knows the index alone: whether another model left the rest on the disk is asked of ForeignPages.
 #pragma once
 
 #include <array>
 #include <span>
 
+#include "cache/miss_reason.h"
 #include "cache/prefix_cache.h"
 
 namespace kvi {
-
-enum class MissReason : uint8_t { none, tenant, model, layout, numerics, evicted, never_seen };
 
 struct PrefixProbe {
   std::array<int, kNumTiers> tokens =

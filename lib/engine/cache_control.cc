@@ -3,6 +3,7 @@
 
 #include "base/error.h"
 #include "base/text.h"
+#include "cache/foreign_pages.h"
 #include "cache/prefix_probe.h"
 #include "engine/engine_core.h"
 
@@ -18,8 +19,19 @@ SequencePages EngineCore::look_up_sequence(const std::string& tenant, bool reads
 
 PrefixProbe EngineCore::probe(const std::string& tenant, std::span<const TokenId> tokens) {
   check_open();
-  std::lock_guard lock(mutex_);
-  return probe_prefix(cache_->prefixes(), look_up_sequence(tenant, true), tokens);
+  PrefixProbe probe;
+  Digest salt;
+  {
+    std::lock_guard lock(mutex_);
+    const SequencePages sequence = look_up_sequence(tenant, true);
+    salt = cache_->prefixes().salt(sequence.scope);
+    probe = probe_prefix(cache_->prefixes(), sequence, tokens);
+  }
+  // Outside the mutex: it may read files.
+  if (probe.reason == MissReason::never_seen && foreign_pages_ != nullptr) {
+    probe.reason = foreign_pages_->why_missing(salt, tokens, probe.first_miss);
+  }
+  return probe;
 }
 
 std::shared_ptr<PinnedPrefix> EngineCore::pin(SequenceState& sequence, const PinOptions& options) {

@@ -8,6 +8,7 @@
 #include "base/text.h"
 #include "cache/disk_folder.h"
 #include "cache/disk_store.h"
+#include "cache/foreign_pages.h"
 #include "cache/host_store.h"
 #include "tensor/dtype.h"
 
@@ -45,13 +46,18 @@ void add_host_tier(const LoadedModel& model, const EngineOptions& options,
 void add_disk_tier(const EngineOptions& options, const std::vector<LayerGroup>& groups,
                    CacheOptions& cache) {
   const std::shared_ptr<FileSystem> files = os_file_system();
+  const Digest identity = root_digest(cache.identity);
+  const IdentityParts parts = identity_parts(cache.identity);
   try {
     cache.disk = DiskStore::open({.folder = options.disk_cache_folder,
                                   .capacity_bytes = options.disk_cache_bytes,
-                                  .identity = root_digest(cache.identity),
-                                  .groups = tier_groups(groups)},
+                                  .identity = identity,
+                                  .groups = tier_groups(groups),
+                                  .parts = parts},
                                  files, steady_clock());
     cache.disk_bytes = options.disk_cache_bytes;
+    cache.foreign = std::make_shared<ForeignPages>(options.disk_cache_folder, identity, parts,
+                                                   files, steady_clock());
   } catch (const Error& error) {
     if (error.status() != Status::BUSY) throw;
     log_message(options.log, LogLevel::warning, error.message());

@@ -201,6 +201,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   int num_memory_waits_ = 0;  // since the last step
 
   std::vector<std::shared_ptr<TierStore>> stores_;  // [lower tier]
+  std::shared_ptr<ForeignPages> foreign_pages_;     // thread-safe; nullptr: there is no disk tier
   std::unique_ptr<TransferWorker> worker_;          // nullptr: there is no lower tier
 };
 

@@ -1,8 +1,10 @@
 // libFuzzer target: whatever a page file holds, the disk tier opens it or starts anew, reads no page that
-// fails its checksum, stays within its capacity, and then serves as if the file had been its own.
+// fails its checksum, stays within its capacity, and then serves as if the file had been its own. Engines of
+// another identity, who read it for its keys, find nothing that nobody wrote.
 #include <cstring>
 
 #include "cache/disk_store.h"
+#include "cache/foreign_pages.h"
 #include "fuzz/disk_store_layout.h"
 #include "sim/manual_clock.h"
 #include "sim/memory_file_system.h"
@@ -70,6 +72,16 @@ void exercise(DiskStore& store, const MemoryFileSystem& files) {
   require(store.stats().used_bytes <= kCapacity);
 }
 
+// What nobody has written is nobody's.
+void ask_as_another(const std::shared_ptr<MemoryFileSystem>& files) {
+  ForeignPages pages("/f", test_digest(4, 99), {test_digest(4, 98), {}, {}}, files,
+                     std::make_shared<ManualClock>());
+  const std::vector<TokenId> tokens(100, 7);
+  for (int position : {0, 50, 99}) {
+    require(pages.why_missing(test_digest(4, 97), tokens, position) == MissReason::never_seen);
+  }
+}
+
 }  // namespace
 }  // namespace kvi
 
@@ -82,6 +94,7 @@ extern "C" int LLVMFuzzerTestOneInput(const uint8_t* bytes, size_t size) {
   files->has_holes = (bytes[0] & kvi::kNoHoles) == 0;
   files->set_content("/f/" + kvi::DiskStore::file_name(format.identity, 0),
                      kvi::file_of(format, bytes[0], std::as_bytes(std::span(bytes + 1, size - 1))));
+  kvi::ask_as_another(files);
   for (int life = 0; life < 2; ++life) {
     kvi::exercise(*kvi::DiskStore::open({"/f", kvi::kCapacity, format.identity, {kvi::kFuzzGroup}},
                                         files, clock),
