@@ -1,7 +1,7 @@
 // kvi_sim: what the core of the cache would do, without a model.
 //   kvi_sim --seed N --operations M     core, scheduler and tiers with faults, against a naive model
 //   kvi_sim replay --trace FILE --policy NAME|all --budget-blocks N [--json]
-//   kvi_sim memory|prefix|cache-ops [--layers N ...] [--json]
+//   kvi_sim memory|prefix|cache-ops|grid [--layers N ...] [--json]
 //
 // Exit codes as kvinfer's: 0 success; 1 failure, or a check failed; 2 command line; 3 file missing or broken; 4 memory.
 #include <CLI/CLI.hpp>
@@ -128,6 +128,7 @@ int main(int argc, char** argv) {
     add_memory_scenario(app);
     add_prefix_scenario(app);
     add_cache_ops_scenario(app);
+    add_grid_scenario(app);
     try {
       app.parse(argc, argv);
     } catch (const CLI::Success& success) {

@@ -6,6 +6,7 @@
 #include <nlohmann/json.hpp>
 
 #include "cache_ops_scenario.h"
+#include "grid_scenario.h"
 #include "memory_scenario.h"
 #include "prefix_scenario.h"
 
@@ -124,6 +125,38 @@ struct CacheOps : Scenario {
   }
 };
 
+struct Grid : Scenario {
+  kvi::GridOptions options;
+
+  void operator()() const {
+    check();
+    const std::vector<kvi::GridResult> measured = kvi::measure_grid(shape, options);
+    if (json) {
+      Json results = Json::array();
+      for (const kvi::GridResult& result : measured) {
+        results.push_back({{"name", result.name},
+                           {"prompt_len", result.prompt_len},
+                           {"sequences", result.sequences},
+                           {"kv_bytes", result.kv_bytes},
+                           {"kv_bytes_from", result.is_allocated ? "allocated" : "computed"},
+                           {"bytes_per_token", result.bytes_per_token},
+                           {"budget_bytes", options.budget_bytes},
+                           {"sequences_in_budget", result.sequences_in_budget}});
+      }
+      print(results);
+    } else {
+      std::printf("%-11s %10s %9s %15s %15s %19s\n", "arrangement", "prompt len", "sequences",
+                  "KV bytes", "bytes a token", "sequences in budget");
+      for (const kvi::GridResult& result : measured) {
+        std::printf("%-11s %10d %9d %15llu %15.1f %19d\n", result.name.c_str(), result.prompt_len,
+                    result.sequences, static_cast<unsigned long long>(result.kv_bytes),
+                    result.bytes_per_token, result.sequences_in_budget);
+      }
+    }
+    end_output();
+  }
+};
+
 template <typename T>
 CLI::App& add(CLI::App& app, const std::shared_ptr<T>& scenario, const char* name,
               const char* help) {
@@ -166,4 +199,31 @@ void add_cache_ops_scenario(CLI::App& app) {
       .add_option("--pages", ops->pages, "Cached pages beside a scheduler's step, as 1000,100000")
       ->delimiter(',')
       ->check(CLI::Range(1, 10'000'000));
+}
+
+void add_grid_scenario(CLI::App& app) {
+  auto grid = std::make_shared<Grid>();
+  CLI::App& command = add(app, grid, "grid",
+                          "KV memory of contiguous, paged, window and hybrid layers");
+  command.add_option("--prompt-len", grid->options.prompt_lens, "Tokens of a prompt, as 128,1024")
+      ->delimiter(',')
+      ->required()
+      ->check(CLI::Range(1, 1 << 23));
+  command.add_option("--sequences", grid->options.sequences, "Sequences at once, as 1,4")
+      ->delimiter(',')
+      ->required()
+      ->check(CLI::Range(1, 4096));
+  command.add_option("--gen-len", grid->options.gen_len, "Tokens that follow the prompt")
+      ->check(CLI::Range(0, 1 << 23))
+      ->capture_default_str();
+  command
+      .add_option("--reserved-len", grid->options.reserved_len,
+                  "Tokens reserved for a contiguous sequence, if it does not become longer")
+      ->check(CLI::Range(0, 1 << 24))
+      ->capture_default_str();
+  command
+      .add_option("--budget-bytes", grid->options.budget_bytes,
+                  "Of which it is said how many sequences fit")
+      ->check(CLI::Range(uint64_t{1}, uint64_t{1} << 44))
+      ->capture_default_str();
 }

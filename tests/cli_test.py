@@ -285,23 +285,37 @@ class Forms(unittest.TestCase):
         self.assertLess(bytes_of["evict"], 0)
 
     def test_bench_grid_says_what_is_measured(self):
-        options = ("--prompt-len", "40,80", "--sequences", "1,2", "--gen-len", "4", "--max-model-len", "256")
+        options = ("--prompt-len", "40,80", "--sequences", "1,2", "--gen-len", "4", "--max-model-len", "256",
+                   "--kv-budget", "64MiB")
         for file, own in (("llama-q4_1.gguf", "paged"), ("gemma3-q8_0.gguf", "hybrid")):
             results = self.scenario("grid", *options, file=file)
             self.assertEqual([(r["name"], r["prompt_len"], r["sequences"]) for r in results],
                              [(name, length, count) for length in (40, 80) for count in (1, 2)
                               for name in ("contiguous", "paged", "window", "hybrid")])
             plan = run_json("plan", "-m", model(file))
+            budget = 64 << 20
             for result in results:
                 measured = result["name"] == own
-                self.assertEqual(result["kv_bytes_from"], "measured" if measured else
-                                 "computed" if result["name"] == "contiguous" else "planned")
-                self.assertEqual(result["prefill_tokens_per_s"] is not None, measured)
+                self.assertEqual(result["kv_bytes_from"], "measured" if measured else "allocated")
+                self.assertEqual(result["runs"], measured)
+                self.assertEqual(result["budget_bytes"], budget)
+                for rate in ("prefill_tokens_per_s", "decode_tokens_per_s"):
+                    self.assertEqual(result[rate] is not None, measured)
+                count, length = result["sequences"], result["prompt_len"] + 4
+                self.assertAlmostEqual(result["bytes_per_token"], result["kv_bytes"] / (count * length))
+                each, fit = result["kv_bytes"] // count, result["sequences_in_budget"]
                 if result["name"] == "contiguous":
-                    self.assertEqual(result["kv_bytes"], result["sequences"] * 256 * plan["kv_bytes_per_token"])
-                if measured and own == "paged":
-                    pages = -(-(result["prompt_len"] + 4) // 16)
-                    self.assertEqual(result["kv_bytes"], result["sequences"] * pages * plan["kv_bytes_per_page"])
+                    self.assertEqual(each, 256 * plan["kv_bytes_per_token"])
+                    self.assertEqual(fit, budget // each)
+                else:  # but for what one prefill holds besides, and ends of granules
+                    self.assertTrue(budget * 0.8 < fit * each <= budget, result)
+                if result["name"] == "paged":
+                    self.assertEqual(each, -(-length // 16) * plan["kv_bytes_per_page"])
+            of = {(r["name"], r["prompt_len"], r["sequences"]): r["kv_bytes"] for r in results}
+            for length in (40, 80):
+                for count in (1, 2):
+                    least, most = of["window", length, count], of["paged", length, count]
+                    self.assertTrue(least <= of["hybrid", length, count] <= most)
 
     def test_simulate_replays_a_trace(self):
         trace = str(DATA / "sim" / "four_requests.jsonl")

@@ -94,10 +94,11 @@ void add_bench(CLI::App& app) {
   bench->model.add_to(command);
   bench->model.add_threads_to(command);
   command
-      .add_option("--scenario", bench->scenario,
-                  "memory: pages against contiguous memory; prefix: shared prompts; swap: paused "
-                  "conversations and overload; cache-ops: single operations; grid: arrangements of "
-                  "KV memory")
+      .add_option(
+          "--scenario", bench->scenario,
+          "memory: pages against contiguous memory; prefix: shared prompts; swap: paused "
+          "conversations and overload; cache-ops: single operations; grid: KV memory "
+          "of contiguous, paged, window and hybrid layers, and the speed of the model's own")
       ->check(CLI::IsMember({"memory", "prefix", "swap", "cache-ops", "grid"}));
   command
       .add_option("--prompt-len", bench->prompt_lens,
