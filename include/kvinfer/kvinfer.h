@@ -886,8 +886,10 @@ KVI_API kvi_status KVI_CALL kvi_usage_init(kvi_usage* usage, size_t struct_size)
  *  out      the request, one reference; releasing it before its end cancels it (keeping what was made)
  * Errors: INVALID_ARGUMENT (names the option; also an empty session), BUSY, EXHAUSTED (the queue is full, retryable; or
  * the KV budget can never hold the prompt, with needed and available in bytes), CLOSED. Where pages give out later,
- * kvi_request_await says EXHAUSTED: retryable where other sessions hold pages, not where the request alone is too
- * large. Of a session's callers one thread at a time; the request then belongs to any thread. */
+ * idle sessions give theirs up and requests are preempted, and all go on later: no session need be released for that.
+ * kvi_request_await says EXHAUSTED only where that is not enough: retryable where pins on the device, or other engines
+ * of a shared budget, hold the rest; not where the request alone is too large. Of a session's callers one thread at a
+ * time; the request then belongs to any thread. */
 KVI_API kvi_status KVI_CALL kvi_session_generate(kvi_session* session,
                                                  const kvi_generate_options* options,
                                                  kvi_request** out, kvi_error** error);

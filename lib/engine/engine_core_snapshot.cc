@@ -64,10 +64,11 @@ void EngineCore::reserve_restored(const SessionOptions& options, int num_tokens,
     if (reclaim_idle_session()) continue;
     const uint64_t needed = cache_->restored_bytes(num_tokens), budget = cache_->budget_bytes();
     const uint64_t available = budget - std::min(budget, cache_->used_bytes());
-    Error error(Status::EXHAUSTED,
-                concat("the KV budget of ", budget, " bytes has no room for the snapshot: its ",
-                       num_tokens, " tokens need ", needed, " bytes, ", available,
-                       " are free; release sessions or raise kv_budget_bytes"));
+    Error error(
+        Status::EXHAUSTED,
+        concat("the KV budget of ", budget, " bytes has no room for the snapshot: its ", num_tokens,
+               " tokens need ", needed, " bytes, ", available,
+               " are free; release pins, wait for running requests, or raise kv_budget_bytes"));
     error.amounts(needed, available);
     if (needed <= budget) error.retryable();
     throw error;

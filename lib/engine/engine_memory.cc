@@ -242,7 +242,7 @@ Error EngineCore::exhausted_error(const SchedSequence& scheduled) const {
   Error error(Status::EXHAUSTED,
               concat("the KV budget of ", budget, " bytes is used up: this request needs ", needed,
                      " more bytes for ", scheduled.num_known, " tokens, ", available,
-                     " are free; release sessions or raise ", budget_name()));
+                     " are free; release pins or raise ", budget_name()));
   return error.amounts(needed, available).retryable();
 }
 
