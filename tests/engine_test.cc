@@ -17,6 +17,11 @@
 #include "tokenizer/chat_prompt.h"
 
 namespace kvi {
+
+static void PrintTo(Precision precision, std::ostream* out) {
+  *out << (precision == Precision::f32_activations ? "f32" : "int8");
+}
+
 namespace {
 
 std::shared_ptr<const LoadedModel> open_tiny(const std::string& name) {

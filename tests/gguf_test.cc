@@ -421,6 +421,7 @@ struct RealModel {
   DType dtype;
   int64_t rows, cols;
 };
+void PrintTo(const RealModel& model, std::ostream* out) { *out << model.file_name; }
 
 class GgufRealModelTest : public testing::TestWithParam<RealModel> {};
 

@@ -448,6 +448,10 @@ struct EngineCase {
   const char* model;
   uint32_t num_sequences, prompt_len, generated_len, page_len, max_batch_tokens;
 };
+void PrintTo(const EngineCase& wish, std::ostream* out) {
+  *out << wish.model << ", " << wish.num_sequences << " of " << wish.prompt_len << " + "
+       << wish.generated_len;
+}
 
 class PlannedEngineTest : public testing::TestWithParam<EngineCase> {};
 

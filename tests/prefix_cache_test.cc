@@ -464,6 +464,9 @@ struct WorldCase {
   int window;
   int host_pages;
 };
+void PrintTo(const WorldCase& world, std::ostream* out) {
+  *out << "window " << world.window << ", host " << world.host_pages;
+}
 class RandomWorldTest : public testing::TestWithParam<WorldCase> {};
 INSTANTIATE_TEST_SUITE_P(Worlds, RandomWorldTest,
                          testing::Values(WorldCase{0, 0}, WorldCase{0, 30}, WorldCase{10, 0},

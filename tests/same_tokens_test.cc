@@ -54,6 +54,7 @@ struct ModelCase {
   bool is_real;
   int prompt_len;
 };
+void PrintTo(const ModelCase& model, std::ostream* out) { *out << model.path; }
 
 class SameTokensTest : public testing::TestWithParam<ModelCase> {
  protected:
