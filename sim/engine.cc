@@ -100,6 +100,8 @@ Submitted Engine::submit(Session& session, std::span<const TokenId> tokens, int 
   scheduled.pages = &session.pages;
   scheduled.tokens = &session.tokens;
   scheduled.num_known = session.len();
+  // Half of them are not known to generate anything, and preempt more.
+  scheduled.max_len = session.len() + (session.place % 2 == 0 ? to_generate : 0);
   scheduled.first_wanted = session.len() - 1;
   scheduled.priority = priority;
   scheduled.deadline_us = deadline_us;

@@ -202,5 +202,62 @@ TEST_F(TightSchedulerTest, WhenAllStallTheYoungestIsPreempted) {
   commit(step);
 }
 
+// 200 pages; each comes to 20 of them, 10 of these with its prompt.
+class GrowingSchedulerTest : public SchedulerTest {
+ protected:
+  static constexpr int kPromptLen = 10 * kPageLen, kMaxLen = 20 * kPageLen;
+
+  GrowingSchedulerTest() : SchedulerTest(200) {}
+
+  // Each generates until it has len tokens. Returns the most that ran at once.
+  int run(Scheduler& scheduler, int num_requests, int len, int max_len) {
+    for (int i = 0; i < num_requests; ++i) {
+      SchedSequence& sequence = add(kPromptLen);
+      sequence.max_len = max_len;
+      EXPECT_TRUE(scheduler.enqueue(sequence));
+    }
+    int most = 0;
+    for (int left = 100000; scheduler.num_running() + scheduler.num_waiting() > 0; --left) {
+      EXPECT_GT(left, 0);
+      const Step step = scheduler.schedule();
+      EXPECT_EQ(step.exhausted, nullptr);
+      if (left == 0 || step.exhausted != nullptr) break;
+      most = std::max(most, scheduler.num_running());
+      commit(step);
+      for (const StepItem& item : step.items) {
+        SchedSequence& sequence = *item.sequence;
+        if (sequence.num_pending() > 0) continue;
+        if (sequence.num_known == len) {
+          finish(scheduler, sequence);
+        } else {
+          ++sequence.num_known;
+        }
+      }
+    }
+    return most;
+  }
+};
+
+TEST_F(GrowingSchedulerTest, WhatWillBeGeneratedIsCountedAtAdmission) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 512, .max_sequences = 64, .max_queued = 64});
+  EXPECT_EQ(run(scheduler, 40, kMaxLen, kMaxLen), 10);
+  EXPECT_EQ(scheduler.stats().preemptions_recomputed, 0u);
+}
+
+TEST_F(GrowingSchedulerTest, RequestsThatEndEarlyMakeRoomForMore) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 512, .max_sequences = 64, .max_queued = 64});
+  run(scheduler, 60, kPromptLen + kPageLen, kMaxLen);
+  // 18 of 11 pages, but for the watermark.
+  EXPECT_GE(run(scheduler, 40, kPromptLen + kPageLen, kMaxLen), 16);
+}
+
+// Those who generate far more than others did are preempted rather than lost.
+TEST_F(GrowingSchedulerTest, AWrongExpectationLosesNobody) {
+  Scheduler scheduler(cache_, {.max_batch_tokens = 512, .max_sequences = 64, .max_queued = 64});
+  run(scheduler, 60, kPromptLen + kPageLen, kMaxLen);
+  EXPECT_GT(run(scheduler, 40, kMaxLen, kMaxLen), 10);
+  EXPECT_GT(scheduler.stats().preemptions_recomputed, 0u);
+}
+
 }  // namespace
 }  // namespace kvi

@@ -168,6 +168,11 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
   SchedSequence& scheduled = job->scheduled();
   scheduled.pages = &sequence.pages;
   scheduled.num_known = static_cast<int>(sequence.tokens.size());
+  scheduled.max_len = scheduled.num_known;
+  if (request) {
+    const uint64_t end = sequence.tokens.size() + uint64_t{request->options().max_tokens};
+    scheduled.max_len = static_cast<int>(std::min<uint64_t>(end, max_model_len_));
+  }
   scheduled.tokens = &sequence.tokens;
   scheduled.first_wanted = job->next_logit_position();
   scheduled.priority = request ? request->options().priority.value_or(sequence.options.priority)

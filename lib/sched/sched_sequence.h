@@ -17,12 +17,14 @@ struct SchedSequence {
       nullptr;  // the known ones; nullptr: nothing is looked up by them
   // Tokens before this position need not be computed if they are cached; from it on the logits are wanted.
   int first_wanted = 0;
-  void* owner = nullptr;                                      // whatever the engine knows it by
-  int priority = 0;                                           // higher goes first
+  int max_len = 0;        // tokens that it may ever come to; what it generates is unknown before
+  void* owner = nullptr;  // whatever the engine knows it by
+  int priority = 0;       // higher goes first
   int64_t deadline_us = std::numeric_limits<int64_t>::max();  // on any one clock
 
   // The scheduler's own.
-  int tenant = 0;  // for the fair share
+  int tenant = 0;      // for the fair share
+  int prompt_len = 0;  // tokens when it was enqueued
   uint64_t arrival = 0;
   int num_preemptions = 0;
   int num_passed_over = 0;  // by others of its tenant with more of their prompt cached

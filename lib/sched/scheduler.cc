@@ -7,9 +7,10 @@
 namespace kvi {
 namespace {
 
-// Of the budget, kept free when requests are admitted beside others, so that these can grow for a while
-// before anybody has to be preempted.
+// Of the budget, kept free when requests are admitted beside others that may generate more than is expected, so that these
+// can grow for a while before anybody has to be preempted.
 constexpr uint64_t kWatermarkShare = 100;
+constexpr double kMeanOver = 8;  // requests
 
 }  // namespace
 
@@ -18,6 +19,7 @@ bool Scheduler::enqueue(SchedSequence& sequence) {
   const int num_free = limits_.max_sequences - num_running();
   if (num_waiting() >= limits_.max_queued + num_free) return false;
   sequence.arrival = ++num_arrived_;
+  sequence.prompt_len = sequence.num_known;
   if (sequence.tokens != nullptr && !waiting_.empty()) {
     sequence.cached_hint = cache_.prefixes()
                                .match(*sequence.pages, *sequence.tokens, sequence.first_wanted,
@@ -35,10 +37,20 @@ void Scheduler::remove(SchedSequence& sequence) {
   if (std::erase(running_, &sequence) > 0 || waiting_.erase(sequence)) {
     shares_.leave(sequence.tenant);
   }
+  const int num_generated = sequence.num_known - sequence.prompt_len;
+  if (num_generated > 0) mean_generated_ += (num_generated - mean_generated_) / kMeanOver;
 }
 
-uint64_t Scheduler::bytes_to_finish_prefill(const SchedSequence& sequence) const {
-  return cache_.bytes_to_reach(*sequence.pages, sequence.num_known, limits_.max_batch_tokens);
+// Its prompt, and as much generated as others did lately; where it is beyond that, a page more.
+int Scheduler::expected_len(const SchedSequence& sequence) const {
+  const int mean_len = sequence.prompt_len + static_cast<int>(mean_generated_);
+  const int len = std::max(mean_len, sequence.num_known + cache_.page_len());
+  return std::max(sequence.num_known, std::min(len, sequence.max_len));
+}
+
+uint64_t Scheduler::bytes_to_end(const SchedSequence& sequence) const {
+  const int chunk = std::clamp(sequence.num_pending(), 1, limits_.max_batch_tokens);
+  return cache_.bytes_to_reach(*sequence.pages, expected_len(sequence), chunk);
 }
 
 bool Scheduler::fits_alone(const SchedSequence& sequence) const {
@@ -257,16 +269,18 @@ bool Scheduler::reclaim_from_waiting(const SchedSequence* but) {
   return false;
 }
 
-// Whether the sequence can be computed beside the others, to the end of its prompt. Looks up its prefix.
+// Whether the sequence can be computed beside the others, to its expected end. Looks up its prefix.
 bool Scheduler::has_room_for(SchedSequence& sequence, uint64_t promised) {
   const bool is_alone = running_.empty();
   if (!is_alone && cache_.used_bytes() >= sequence.blocked_used_bytes) return false;
-  const uint64_t watermark = is_alone ? 0 : watermark_bytes();
+  const uint64_t watermark = is_alone || (!may_pass_ && !may_pass_expectation(sequence))
+                                 ? 0
+                                 : watermark_bytes();
   const auto fits = [&] {
     const uint64_t needed = is_alone
                                 ? cache_.bytes_to_reach_alone(*sequence.pages, sequence.num_known,
                                                               limits_.max_batch_tokens)
-                                : bytes_to_finish_prefill(sequence);
+                                : bytes_to_end(sequence);
     return cache_.used_bytes() + promised + needed + watermark <= cache_.budget_bytes();
   };
   do {
@@ -282,6 +296,11 @@ bool Scheduler::has_room_for(SchedSequence& sequence, uint64_t promised) {
   return true;
 }
 
+// Who generates more than others did needs more pages than were counted for it.
+bool Scheduler::may_pass_expectation(const SchedSequence& sequence) const {
+  return expected_len(sequence) < sequence.max_len;
+}
+
 // In whole pages of each group.
 uint64_t Scheduler::watermark_bytes() const {
   uint64_t page_bytes = 0;
@@ -289,12 +308,15 @@ uint64_t Scheduler::watermark_bytes() const {
   return cache_.budget_bytes() / kWatermarkShare / page_bytes * page_bytes;
 }
 
-// A request starts when the pages of its whole prompt are free beside what the running prefills will still
-// take, so that they do not starve each other halfway. One that does not fit while nobody runs would wait
-// for ever.
+// A request starts when there is room for its prompt and for what it is expected to generate beside what those that run
+// will still take: who is admitted is seldom preempted. One that does not fit while nobody runs would wait for ever.
 void Scheduler::admit() {
   uint64_t promised = 0;
-  for (const SchedSequence* sequence : running_) promised += bytes_to_finish_prefill(*sequence);
+  may_pass_ = false;
+  for (const SchedSequence* sequence : running_) {
+    promised += bytes_to_end(*sequence);
+    may_pass_ |= may_pass_expectation(*sequence);
+  }
   while (num_running() < limits_.max_sequences) {
     SchedSequence* next = waiting_.next(shares_);
     if (next == nullptr) return;
@@ -306,7 +328,8 @@ void Scheduler::admit() {
     waiting_.pop(*next);
     next->is_running = true;
     running_.push_back(next);
-    promised += bytes_to_finish_prefill(*next);  // beside others its steps are cut elsewhere
+    may_pass_ |= may_pass_expectation(*next);
+    promised += bytes_to_end(*next);  // beside others its steps are cut elsewhere
   }
 }
 

@@ -68,6 +68,8 @@ class Scheduler {
   const SchedulerStats& stats() const { return stats_; }
 
  private:
+  static constexpr double kFirstMeanGenerated = 256;
+
   enum class Retry : uint8_t { no, yes };
   bool plan(Retry retry);  // false: to be tried again
   bool reserve(SchedSequence& sequence, int num_tokens);
@@ -82,7 +84,9 @@ class Scheduler {
   bool start_anew(SchedSequence& sequence);
   bool swaps(const SchedSequence& victim) const;
   bool fits_alone(const SchedSequence& sequence) const;
-  uint64_t bytes_to_finish_prefill(const SchedSequence& sequence) const;
+  int expected_len(const SchedSequence& sequence) const;
+  bool may_pass_expectation(const SchedSequence& sequence) const;
+  uint64_t bytes_to_end(const SchedSequence& sequence) const;
   void look_up(SchedSequence& sequence);
   void admit();
   bool reclaim_pages(const SchedSequence& wanting);
@@ -100,6 +104,8 @@ class Scheduler {
   std::vector<SchedSequence*> running_;  // in order of arrival in here
   std::vector<SchedSequence*> visited_;  // of schedule, kept so that steps need not allocate
   uint64_t num_arrived_ = 0, num_steps_ = 0;
+  double mean_generated_ = kFirstMeanGenerated;   // tokens, of requests that ended lately
+  bool may_pass_ = false;                         // somebody who runs may pass expectation
   int tokens_left_ = 0;                           // of the step
   const SchedSequence* without_pages_ = nullptr;  // of the step: the most urgent that lacks them
   Step step_;
