@@ -12,6 +12,7 @@
 
 #include "base/error.h"
 #include "support/expect_error.h"
+#include "support/output.h"
 #include "support/seed.h"
 #include "support/temp_folder.h"
 #include "tokenizer/chat_prompt.h"
@@ -41,37 +42,6 @@ void append(Session& session, const std::vector<TokenId>& tokens) {
 }
 
 // Ids and log-probabilities: equal logits give equal bits here, and unequal ones hardly ever do.
-struct Output {
-  std::vector<TokenId> tokens;
-  std::vector<float> logprobs;
-  Finish finish = Finish::none;
-  bool operator==(const Output& other) const {
-    return tokens == other.tokens && finish == other.finish &&
-           logprobs.size() == other.logprobs.size() &&
-           std::memcmp(logprobs.data(), other.logprobs.data(), logprobs.size() * sizeof(float)) ==
-               0;
-  }
-};
-
-GenerateOptions sampled(uint64_t seed, uint32_t max_tokens = 24) {
-  GenerateOptions options;
-  options.max_tokens = max_tokens;
-  options.sampling.seed = seed;
-  options.top_logprobs = 0;
-  options.ignore_eos = true;
-  return options;
-}
-
-Output output_of(Request& request) {
-  request.await(std::nullopt);
-  Output output;
-  output.tokens.resize(request.usage().generated_tokens);
-  output.logprobs.resize(output.tokens.size());
-  request.tokens(0, output.tokens, output.logprobs);
-  output.finish = request.usage().finish;
-  return output;
-}
-
 Output generate(Session& session, const GenerateOptions& options) {
   return output_of(*session.generate(options, nullptr));
 }
@@ -334,7 +304,7 @@ TEST_F(TinyEngineTest, FullContextFinishesAsContextAndALongerPromptIsRefused) {
   const std::shared_ptr<Session> session = engine->create_session();
   append(*session, random_tokens(random_, *model_, 45));
   const Output output = generate(*session, sampled(1));
-  EXPECT_EQ(output.finish, Finish::context);
+  EXPECT_EQ(output.usage.finish, Finish::context);
   EXPECT_EQ(output.tokens.size(), 5u);
   try {
     append(*session, std::vector<TokenId>{1});
@@ -367,7 +337,7 @@ TEST_F(TinyEngineTest, GeneratingNoTokensComputesThePrompt) {
   const std::shared_ptr<Session> warmed = engine->create_session();
   append(*warmed, prompt);
   const std::shared_ptr<Request> request = warmed->generate(sampled(1, 0), nullptr);
-  EXPECT_EQ(output_of(*request).finish, Finish::length);
+  EXPECT_EQ(output_of(*request).usage.finish, Finish::length);
   EXPECT_EQ(request->usage().prompt_tokens, 50u);
   EXPECT_EQ(request->usage().generated_tokens, 0u);
   EXPECT_EQ(warmed->info().num_computed_tokens, 50u);
@@ -420,7 +390,7 @@ TEST_F(TinyEngineTest, GeneratingNoTokensIsPossibleInAFullSession) {
   const std::shared_ptr<Engine> engine = Engine::create(model_, options);
   const std::shared_ptr<Session> session = engine->create_session();
   append(*session, random_tokens(random_, *model_, 50));
-  EXPECT_EQ(generate(*session, sampled(1, 0)).finish, Finish::length);
+  EXPECT_EQ(generate(*session, sampled(1, 0)).usage.finish, Finish::length);
   EXPECT_EQ(session->info().num_computed_tokens, 50u);
 }
 

@@ -9,37 +9,13 @@
 
 #include "base/error.h"
 #include "engine/engine.h"
+#include "support/output.h"
 #include "support/real_models.h"
 #include "support/seed.h"
 #include "support/temp_folder.h"
 
 namespace kvi {
 namespace {
-
-struct Output {
-  std::vector<TokenId> tokens;
-  std::vector<float> logprobs;
-  Usage usage;
-};
-
-GenerateOptions options_for(uint32_t max_tokens) {
-  GenerateOptions options;
-  options.max_tokens = max_tokens;
-  options.sampling.seed = 7;
-  options.top_logprobs = 0;
-  options.ignore_eos = true;
-  return options;
-}
-
-Output output_of(Request& request) {
-  request.await(std::nullopt);
-  Output output;
-  output.usage = request.usage();
-  output.tokens.resize(output.usage.generated_tokens);
-  output.logprobs.resize(output.tokens.size());
-  request.tokens(0, output.tokens, output.logprobs);
-  return output;
-}
 
 void expect_same(const Output& got, const Output& expected) {
   EXPECT_EQ(got.tokens, expected.tokens);
@@ -91,7 +67,7 @@ class SameTokensTest : public testing::TestWithParam<ModelCase> {
     session.append({&part, 1});
   }
   static Output generate(Session& session, uint32_t max_tokens = 12) {
-    return output_of(*session.generate(options_for(max_tokens), nullptr));
+    return output_of(*session.generate(sampled(7, max_tokens), nullptr));
   }
   // The tier may have no room: then the session goes on without.
   static void suspend(Session& session) {
@@ -174,7 +150,7 @@ TEST_P(SameTokensTest, PreemptedByRecomputeAndBySwap) {
     std::vector<std::shared_ptr<Request>> requests;
     for (const char* tenant : {"a", "b", "c", "d"}) {
       sessions.push_back(session_with(*engine, prompt_, tenant));
-      GenerateOptions generate_options = options_for(kMaxTokens);
+      GenerateOptions generate_options = sampled(7, kMaxTokens);
       generate_options.priority = static_cast<int>(
           sessions.size());  // each later one pushes others out
       requests.push_back(sessions.back()->generate(generate_options, nullptr));
@@ -274,7 +250,7 @@ TEST_P(SameTokensTest, RandomInterleavingsOfEightSessions) {
       const std::vector<TokenId> more = random_tokens(static_cast<int>(1 + random_() % 20));
       append(*running.session, more);
       running.tokens.insert(running.tokens.end(), more.begin(), more.end());
-      requests.push_back(running.session->generate(options_for(5), nullptr));
+      requests.push_back(running.session->generate(sampled(7, 5), nullptr));
     }
     for (size_t i = 0; i < sessions.size(); ++i) {
       const Output output = output_of(*requests[i]);

@@ -15,6 +15,7 @@
 #include "sim/faulty_file_system.h"
 #include "sim/memory_file_system.h"
 #include "support/expect_error.h"
+#include "support/output.h"
 #include "support/seed.h"
 #include "support/snapshot_sample.h"
 
@@ -40,39 +41,8 @@ void append(Session& session, const Tokens& tokens) {
   session.append({&part, 1});
 }
 
-struct Output {
-  Tokens tokens;
-  std::vector<float> logprobs;
-  uint32_t cached_tokens = 0;
-
-  // Equal logits give equal bits here, and unequal ones hardly ever do.
-  bool operator==(const Output& other) const {
-    return tokens == other.tokens && logprobs.size() == other.logprobs.size() &&
-           std::memcmp(logprobs.data(), other.logprobs.data(), logprobs.size() * 4) == 0;
-  }
-};
-
-GenerateOptions sampled(uint32_t max_tokens) {
-  GenerateOptions options;
-  options.max_tokens = max_tokens;
-  options.sampling.seed = 11;
-  options.top_logprobs = 0;
-  options.ignore_eos = true;
-  return options;
-}
-
-Output output_of(Request& request) {
-  request.await(std::nullopt);
-  Output output;
-  output.tokens.resize(request.usage().generated_tokens);
-  output.logprobs.resize(output.tokens.size());
-  request.tokens(0, output.tokens, output.logprobs);
-  output.cached_tokens = request.usage().cached_tokens;
-  return output;
-}
-
 Output generate(Session& session, uint32_t max_tokens = 12) {
-  return output_of(*session.generate(sampled(max_tokens), nullptr));
+  return output_of(*session.generate(sampled(11, max_tokens), nullptr));
 }
 
 std::string saved(Session& session) {
@@ -120,7 +90,7 @@ class SessionSnapshotTest : public testing::TestWithParam<const char*> {
     const std::shared_ptr<Session> session = fresh->create_session();
     append(*session, tokens);
     const Output output = generate(*session);
-    EXPECT_EQ(output.cached_tokens, 0u);
+    EXPECT_EQ(output.usage.cached_tokens, 0u);
     return output;
   }
 
@@ -152,7 +122,7 @@ TEST_P(SessionSnapshotTest, LoadedSessionGoesOnBitForBitAndComputesNothingAgain)
     EXPECT_EQ(loaded.result.kv_len, std::ssize(tokens) - 1);
     EXPECT_EQ(loaded.session->info().num_computed_tokens, tokens.size() - 1);
     const Output output = generate(*loaded.session);
-    EXPECT_EQ(output.cached_tokens, tokens.size() - 1);
+    EXPECT_EQ(output.usage.cached_tokens, tokens.size() - 1);
     EXPECT_EQ(output, expected);
   }
 }
@@ -188,7 +158,7 @@ TEST_P(SessionSnapshotTest, NobodyFindsWhatCameFromASnapshot) {
   const Tokens tokens = loaded.session->tokens();
   const std::shared_ptr<Session> other = second->create_session();
   append(*other, tokens);
-  EXPECT_EQ(generate(*other).cached_tokens, 0u);
+  EXPECT_EQ(generate(*other).usage.cached_tokens, 0u);
 }
 
 TEST_P(SessionSnapshotTest, AnotherPageLenTakesTheTokensAloneAndTheyAreIndexed) {
@@ -201,11 +171,11 @@ TEST_P(SessionSnapshotTest, AnotherPageLenTakesTheTokensAloneAndTheyAreIndexed) 
   EXPECT_EQ(loaded.result.num_tokens, std::ssize(tokens));
   EXPECT_EQ(loaded.result.kv_len, 0);
   const Output output = generate(*loaded.session);
-  EXPECT_EQ(output.cached_tokens, 0u);
+  EXPECT_EQ(output.usage.cached_tokens, 0u);
   EXPECT_EQ(output, cold(tokens));
   const std::shared_ptr<Session> other = second->create_session();
   append(*other, loaded.session->tokens());
-  EXPECT_GE(generate(*other).cached_tokens, 64u);
+  EXPECT_GE(generate(*other).usage.cached_tokens, 64u);
 }
 
 TEST_P(SessionSnapshotTest, OtherNumericsAreRefusedUnlessAllowedAndThenNeverShared) {
@@ -226,12 +196,12 @@ TEST_P(SessionSnapshotTest, OtherNumericsAreRefusedUnlessAllowedAndThenNeverShar
   const Loaded taken = load(*third, source_of(bytes), ForeignNumerics::accept);
   EXPECT_EQ(taken.result.reason.stop, SnapshotStop::complete);
   EXPECT_EQ(taken.result.kv_len, std::ssize(tokens) - 1);
-  EXPECT_EQ(generate(*taken.session->fork()).cached_tokens, tokens.size() - 1);
-  EXPECT_EQ(generate(*taken.session).cached_tokens, tokens.size() - 1);
+  EXPECT_EQ(generate(*taken.session->fork()).usage.cached_tokens, tokens.size() - 1);
+  EXPECT_EQ(generate(*taken.session).usage.cached_tokens, tokens.size() - 1);
   const std::shared_ptr<Session> other = third->create_session();
   append(*other, tokens);
   const Output own = generate(*other);
-  EXPECT_EQ(own.cached_tokens, 0u);
+  EXPECT_EQ(own.usage.cached_tokens, 0u);
   EXPECT_EQ(own, cold(tokens));
 }
 
@@ -263,7 +233,7 @@ TEST_P(SessionSnapshotTest, SuspendedSessionSavesItsKvAndStaysSuspended) {
   EXPECT_EQ(generate(*loaded.session), expected);
   const Output resumed = generate(*session);
   EXPECT_EQ(resumed, expected);
-  EXPECT_EQ(resumed.cached_tokens, tokens.size() - 1);
+  EXPECT_EQ(resumed.usage.cached_tokens, tokens.size() - 1);
 }
 
 TEST_P(SessionSnapshotTest, LoadedSessionIsSuspendedAndResumed) {
@@ -277,7 +247,7 @@ TEST_P(SessionSnapshotTest, LoadedSessionIsSuspendedAndResumed) {
   loaded.session->suspend(TierId::host);
   EXPECT_EQ(loaded.session->info().num_computed_tokens, 0u);
   const Output resumed = generate(*loaded.session);
-  EXPECT_EQ(resumed.cached_tokens, tokens.size() - 1);
+  EXPECT_EQ(resumed.usage.cached_tokens, tokens.size() - 1);
   EXPECT_EQ(resumed, cold(tokens));
 }
 
@@ -421,7 +391,7 @@ TEST_P(SessionSnapshotTest, DamagedSnapshotsGiveAPrefixThatGoesOnRight) {
     ASSERT_LE(loaded.result.kv_len, loaded.result.num_tokens);
     if (kept.empty()) continue;
     const Output output = generate(*loaded.session);
-    EXPECT_EQ(output.cached_tokens, std::min<size_t>(kept.size() - 1, loaded.result.kv_len));
+    EXPECT_EQ(output.usage.cached_tokens, std::min<size_t>(kept.size() - 1, loaded.result.kv_len));
     if (!expected.contains(kept.size())) expected[kept.size()] = cold(kept);
     EXPECT_EQ(output, expected[kept.size()]);
     num_with_kv += loaded.result.kv_len > 0;
