@@ -266,7 +266,6 @@ class Forms(unittest.TestCase):
             self.assertGreater(result["value"], 0)
         crowd = results["oversubscribed_throughput_percent"]
         self.assertEqual((crowd["requests"], crowd["lost"]), (16, 0))
-        self.assertGreater(crowd["preemptions"], 0)
 
     def test_bench_cache_ops_says_time_and_bytes(self):
         results = {(r["name"], r["context"]): r for r in self.scenario("cache-ops")}

@@ -136,7 +136,8 @@ TEST_P(SameTokensTest, Forks) {
 
 TEST_P(SameTokensTest, PreemptedByRecomputeAndBySwap) {
   constexpr uint32_t kMaxTokens = 100;
-  prompt_.resize(40);  // all are admitted while they are short
+  // So short that no step tells how fast prefill is: then the engine swaps where it can.
+  prompt_.resize(7);
   const Output expected = cold(prompt_, kMaxTokens);
   const uint64_t one = bytes_of_one(kMaxTokens);
   for (const bool swaps : {false, true}) {
@@ -145,6 +146,11 @@ TEST_P(SameTokensTest, PreemptedByRecomputeAndBySwap) {
     options.prefix_caching = true;
     if (swaps) options.host_cache_bytes = uint64_t{256} << 20;
     const std::shared_ptr<Engine> engine = Engine::create(model_, options);
+    // After many that generated one token the engine expects no more of others, and admits too many.
+    for (int i = 0; i < 50; ++i) {
+      const std::shared_ptr<Session> brief = session_with(*engine, random_tokens(2));
+      output_of(*brief->generate(sampled(7, 1), nullptr));
+    }
     // Of four tenants, so that they do not share.
     std::vector<std::shared_ptr<Session>> sessions;
     std::vector<std::shared_ptr<Request>> requests;
