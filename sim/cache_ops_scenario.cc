@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <chrono>
+#include <list>
 
 #include "base/error.h"
 #include "cache/host_store.h"
@@ -49,7 +50,7 @@ class Samples {
 // The moves that the cache planned, made here and now.
 void make_moves(CacheManager& cache, TierStore& store) {
   for (;;) {
-    std::vector<PageMove> moves = cache.prefixes().take_moves(64);
+    std::list<PageMove> moves = cache.prefixes().take_moves(64);
     if (moves.empty()) return;
     for (PageMove& move : moves) {
       move.record.tokens = move.tokens;

@@ -54,7 +54,7 @@ class LowerTierTest : public testing::Test {
                   {kPageBytes},
                   "lru",
                   tree_,
-                  {.dropped = [](NodeId) {}, .freed = [](int, SlotId) {}}};
+                  [](NodeId) {}};
 };
 
 TEST_F(LowerTierTest, PinnedCopiesAreNotEvicted) {

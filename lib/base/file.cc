@@ -26,7 +26,12 @@ File::File(const std::string& path) : path_(path) {
     throw Error(status, concat("cannot open ", quoted(path, 400), ": ", errno_text(code)));
   }
   struct stat info;
-  if (::fstat(fd_, &info) != 0 || !S_ISREG(info.st_mode)) {
+  if (::fstat(fd_, &info) != 0) {
+    const int code = errno;
+    ::close(fd_);
+    throw Error(Status::IO, concat("cannot look at ", quoted(path, 400), ": ", errno_text(code)));
+  }
+  if (!S_ISREG(info.st_mode)) {
     ::close(fd_);
     throw Error(Status::INVALID_ARGUMENT, concat(quoted(path, 400), " is not a regular file"));
   }

@@ -11,6 +11,7 @@
 #include <span>
 
 #include "base/sha256.h"
+#include "base/short_memory.h"
 #include "cache/tier_id.h"
 
 namespace kvi {
@@ -33,7 +34,7 @@ class CacheEvents {
   void add(CacheEvent event) {
     event.number = ++last_number_;
     if (events_.size() == capacity_) events_.pop_front();
-    events_.push_back(event);
+    try_to([&] { events_.push_back(event); });  // else it is lost, as its number tells
   }
   // Takes the oldest ones out; their numbers tell what was lost before.
   size_t take(std::span<CacheEvent> out) {

@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "base/text.h"
 
 namespace kvi {
@@ -71,20 +72,25 @@ bool CacheManager::reserve(SequencePages& sequence, int count, std::vector<PageC
   // All pages first, then the tables: a refusal on the way leaves the sequence as it was.
   for (std::vector<PageId>& pages : fresh_) pages.clear();
   const size_t num_copies = copies.size();
+  Undo give_back([&] {
+    for (int g = 0; g < num_groups(); ++g) {
+      for (PageId taken : fresh_[g]) prefixes_.release_unwritten(g, taken);
+    }
+    undo_copies(copies, num_copies);
+  });
   for (int g = 0; g < num_groups(); ++g) {
     const int missing = std::max(0, num_pages - static_cast<int>(sequence.tables[g].size()));
-    for (int i = 0; i < missing + tail_is_immutable(sequence, g); ++i) {
+    const int num_wanted = missing + tail_is_immutable(sequence, g);
+    reserve_more(fresh_[g], static_cast<size_t>(num_wanted));
+    reserve_more(sequence.tables[g], static_cast<size_t>(missing));
+    for (int i = 0; i < num_wanted; ++i) {
       const PageId page = prefixes_.allocate(g, sequence.scope, copies);
-      if (page == kNoPage) {
-        for (int h = 0; h <= g; ++h) {
-          for (PageId taken : fresh_[h]) prefixes_.release_unwritten(h, taken);
-        }
-        undo_copies(copies, num_copies);
-        return false;
-      }
+      if (page == kNoPage) return false;
       fresh_[g].push_back(page);
     }
   }
+  reserve_more(copies, static_cast<size_t>(num_groups()));
+  give_back.keep();
   for (int g = 0; g < num_groups(); ++g) {
     std::vector<PageId>& table = sequence.tables[g];
     if (tail_is_immutable(sequence, g)) {
@@ -105,8 +111,9 @@ bool CacheManager::reserve_restored(SequencePages& sequence, int num_tokens,
                                     std::vector<PageCopy>& copies) {
   KVI_CHECK(sequence.num_tokens == 0 && num_tokens > 0);
   for (int g = 0; g < num_groups(); ++g) {
-    sequence.first_held[g] = prefixes_.first_needed_page(g, num_tokens);
-    sequence.tables[g].assign(static_cast<size_t>(sequence.first_held[g]), kNoPage);
+    const int first = prefixes_.first_needed_page(g, num_tokens);
+    sequence.tables[g].assign(static_cast<size_t>(first), kNoPage);
+    sequence.first_held[g] = first;
   }
   if (reserve(sequence, num_tokens, copies)) return true;
   release(sequence);
@@ -162,7 +169,9 @@ void CacheManager::commit(SequencePages& sequence, int count, std::span<const To
       if (table[page] != kNoPage) prefixes_.pages().set_state(g, table[page], PageState::writing);
     }
   }
-  if (sequence.is_indexed && !tokens.empty()) index_whole_pages(sequence, tokens);
+  if (sequence.is_indexed && !tokens.empty()) {
+    index_whole_pages(sequence, tokens);  // what is left out now goes in with the next commit
+  }
   slide_windows(sequence);
 }
 
@@ -173,12 +182,19 @@ void CacheManager::move_node(SequencePages& sequence, NodeId node, int num_index
   sequence.num_indexed = num_indexed;
 }
 
-void CacheManager::index_whole_pages(SequencePages& sequence, std::span<const TokenId> tokens) {
+bool CacheManager::index_whole_pages(SequencePages& sequence, std::span<const TokenId> tokens) {
+  const bool all = try_to([&] { index_pages(sequence, tokens); });
+  keep_tail(sequence, tokens);
+  return all;
+}
+
+void CacheManager::index_pages(SequencePages& sequence, std::span<const TokenId> tokens) {
   while ((sequence.num_indexed + 1) * page_len_ <= sequence.num_tokens) {
     const int page = sequence.num_indexed;
     const auto page_tokens = tokens.subspan(static_cast<size_t>(page) * page_len_, page_len_);
     const NodeId node = prefixes_.add_node(sequence.node, sequence.scope, page_tokens);
-    move_node(sequence, node, page + 1);
+    prefixes_.ref(node);
+    const Undo unref([&] { prefixes_.unref(node); });
     for (int g = 0; g < num_groups(); ++g) {
       PageId& own = sequence.tables[g][page];
       if (own == kNoPage) continue;
@@ -189,14 +205,20 @@ void CacheManager::index_whole_pages(SequencePages& sequence, std::span<const To
       prefixes_.release(g, own);
       own = indexed;
     }
+    move_node(sequence, node, page + 1);
   }
-  keep_tail(sequence, tokens);
 }
 
 void CacheManager::keep_tail(SequencePages& sequence, std::span<const TokenId> tokens) {
   const auto tail = tokens.first(static_cast<size_t>(sequence.num_tokens))
                         .subspan(static_cast<size_t>(sequence.num_indexed) * page_len_);
-  sequence.tail.assign(tail.begin(), tail.end());
+  set_tail(sequence, tail);
+}
+
+// An empty tail is not found by others.
+void CacheManager::set_tail(SequencePages& sequence, std::span<const TokenId> tail) {
+  sequence.tail.clear();
+  try_to([&] { sequence.tail.assign(tail.begin(), tail.end()); });
 }
 
 void CacheManager::slide_windows(SequencePages& sequence) {
@@ -214,6 +236,9 @@ void CacheManager::slide_windows(SequencePages& sequence) {
 bool CacheManager::compact(SequencePages& sequence, std::vector<PageCopy>& copies) {
   prefixes_.trim(UINT64_MAX);
   const size_t num_copies = copies.size();
+  size_t num_pages = 0;
+  for (const std::vector<PageId>& table : sequence.tables) num_pages += table.size();
+  reserve_more(copies, num_pages);
   for (int g = 0; g < num_groups(); ++g) {
     std::vector<PageId>& table = sequence.tables[g];
     for (size_t i = static_cast<size_t>(sequence.first_held[g]); i < table.size(); ++i) {
@@ -258,7 +283,7 @@ void CacheManager::truncate(SequencePages& sequence, int num_tokens) {
   sequence.num_tokens = num_tokens;
   while (sequence.num_indexed * page_len_ > num_tokens) {
     const auto page_tokens = prefixes_.tree().tokens(sequence.node);
-    sequence.tail.assign(page_tokens.begin(), page_tokens.end());
+    set_tail(sequence, page_tokens);
     move_node(sequence, prefixes_.tree().parent(sequence.node), sequence.num_indexed - 1);
   }
   const size_t num_tail = static_cast<size_t>(num_tokens - sequence.num_indexed * page_len_);

@@ -5,6 +5,9 @@
 // which the engine executes). Whole pages go into the index as they are committed, so what a sequence gives back
 // stays cached until its memory is wanted. A window group gives back pages that no later query can see.
 //
+// Where memory is short, what takes pages throws bad_alloc and has changed nothing but what is cached; what gives them
+// back (commit, truncate, release, park) never throws it, and leaves out what others could have found.
+//
 // Not thread-safe: the engine's core guards it.
 #pragma once
 
@@ -105,13 +108,16 @@ class CacheManager {
                     std::vector<PageCopy>* copies);
   void attach_partial(SequencePages& sequence, const PrefixTree::Partial& partial,
                       std::vector<PageCopy>& copies);
-  void index_whole_pages(SequencePages& sequence, std::span<const TokenId> tokens);
+  // False: where memory is short, not all.
+  bool index_whole_pages(SequencePages& sequence, std::span<const TokenId> tokens);
+  void index_pages(SequencePages& sequence, std::span<const TokenId> tokens);
   NodeId index_partial_page(SequencePages& sequence);  // kNoNode: it cannot be
   uint64_t peak_bytes(const SequencePages& sequence, int num_tokens, int chunk,
                       uint64_t granule) const;
   void plan_copy(const PageCopy& copy, std::vector<PageCopy>& copies);
   void undo_copies(std::vector<PageCopy>& copies, size_t first);
   void keep_tail(SequencePages& sequence, std::span<const TokenId> tokens);
+  void set_tail(SequencePages& sequence, std::span<const TokenId> tail);
   void move_node(SequencePages& sequence, NodeId node, int num_indexed);
   void slide_windows(SequencePages& sequence);
   void drop_pages_from(SequencePages& sequence, int first);

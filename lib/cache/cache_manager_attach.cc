@@ -1,8 +1,10 @@
 // Of CacheManager: a sequence takes up what the prefix cache has of its tokens.
 #include <algorithm>
+#include <array>
 #include <climits>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "cache/cache_manager.h"
 
 namespace kvi {
@@ -39,6 +41,7 @@ class CacheManager::HeldNode {
  public:
   HeldNode(PrefixCache& prefixes, NodeId node) : prefixes_(prefixes), node_(node) {
     if (node_ == kNoNode) return;
+    pages_.reserve(prefixes_.groups().size());
     prefixes_.ref(node_);
     for (int g = 0; g < static_cast<int>(prefixes_.groups().size()); ++g) {
       pages_.push_back(prefixes_.tree().place(node_, TierId::device, g));
@@ -72,49 +75,59 @@ bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& matc
   };
   // Hits are held before anything is allocated, so that nothing of them is evicted for it.
   std::vector<Found> found;
+  std::vector<PageCopy> zeroing;
   for (const NodeId node : match.path) prefixes_.hit(node);
   const HeldNode partial(prefixes_, match.partial.node);
+  Undo let_go([&] {
+    for (const Found& held : found) {
+      if (held.page != kNoPage) prefixes_.release(held.group, held.page);
+    }
+    undo_copies(zeroing, 0);
+  });
   for (int g = 0; g < num_groups(); ++g) {
     const int first_needed = prefixes_.first_needed_page(g, match.num_pages * page_len_);
     for (int page = std::max(match.first, first_needed); page < match.num_pages; ++page) {
       const NodeId node = match.path[page - match.first];
       const PageId there = prefixes_.tree().place(node, TierId::device, g);
-      if (there != PrefixTree::kNowhere) prefixes_.retain(g, there);
-      found.push_back({g, page, node, there == PrefixTree::kNowhere ? kNoPage : there});
+      found.push_back({g, page, node, kNoPage});
+      if (there == PrefixTree::kNowhere) continue;
+      prefixes_.retain(g, there);
+      found.back().page = there;
     }
   }
-  std::vector<PageCopy> zeroing;
   for (Found& f : found) {
     if (f.page != kNoPage) continue;
     // A load overwrites all of the page: there is nothing to zero.
     f.page = prefixes_.allocate(f.group, sequence.scope, zeroing);
-    if (f.page != kNoPage) {
-      prefixes_.load(f.node, f.group, f.page);
-      continue;
-    }
-    for (const Found& held : found) {
-      if (held.page != kNoPage) prefixes_.release(held.group, held.page);
-    }
-    undo_copies(zeroing, 0);
-    return false;
+    if (f.page == kNoPage) return false;
+    prefixes_.load(f.node, f.group, f.page);
   }
-  undo_copies(zeroing, 0);
-
-  CacheStats& stats = prefixes_.stats();
+  std::array<int, kNumTiers> tokens_in = {};  // [tier]
   for (const NodeId node : match.path) {
     int tier = 0;
     for (; tier < kNumTiers - 1; ++tier) {
       if (prefixes_.tree().place(node, static_cast<TierId>(tier), 0) != PrefixTree::kNowhere) break;
     }
-    stats.hit_tokens[tier] += page_len_;
-    if (tier > 0) sequence.loaded_tokens[tier - 1] += page_len_;
+    tokens_in[tier] += page_len_;
+  }
+  if (match.num_pages > sequence.num_indexed) {
+    for (const Found& f : found) prefixes_.index_page(f.node, f.group, f.page);
+    reserve_more(sequence.loading, found.size());
+    for (std::vector<PageId>& table : sequence.tables)
+      reserve_more(table, static_cast<size_t>(match.num_pages));
+  }
+  // From here on nothing is allocated.
+  let_go.keep();
+  undo_copies(zeroing, 0);
+  for (int tier = 0; tier < kNumTiers; ++tier) {
+    prefixes_.stats().hit_tokens[tier] += static_cast<uint64_t>(tokens_in[tier]);
+    if (tier > 0) sequence.loaded_tokens[tier - 1] += tokens_in[tier];
   }
   if (match.num_pages > sequence.num_indexed) {
     drop_pages_from(sequence, match.first);
     for (std::vector<PageId>& table : sequence.tables) table.resize(match.num_pages, kNoPage);
     for (const Found& f : found) {
       sequence.tables[f.group][f.index] = f.page;
-      prefixes_.index_page(f.node, f.group, f.page);
       if (prefixes_.pages().pool(f.group).state(f.page) != PageState::committed)
         sequence.loading.push_back({f.group, f.index});
     }
@@ -125,18 +138,30 @@ bool CacheManager::attach_match(SequencePages& sequence, const PrefixMatch& matc
     // Where the text now takes its own way, others may do the same.
     prefixes_.mark_boundary(sequence.node);
   }
-  if (match.partial.num_tokens > 0) attach_partial(sequence, match.partial, *copies);
+  if (match.partial.num_tokens > 0)
+    try_to([&] { attach_partial(sequence, match.partial, *copies); });
   peak_bytes_ = std::max(peak_bytes_, used_bytes());
   return true;
 }
 
-// The start of a page, copied: the rest of it is going to differ. Its node is held.
+// The start of a page, copied: the rest of it is going to differ. Its node is held. Throws before it changes anything.
 void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Partial& partial,
                                   std::vector<PageCopy>& copies) {
   if (sequence.num_indexed * page_len_ + partial.num_tokens <= sequence.num_tokens) return;
   const size_t index = static_cast<size_t>(sequence.num_indexed);
   const size_t num_copies = copies.size();
   std::vector<PageId> sources, own;
+  sources.reserve(static_cast<size_t>(num_groups()));
+  own.reserve(static_cast<size_t>(num_groups()));
+  reserve_more(copies, static_cast<size_t>(2 * num_groups()));
+  reserve_more(sequence.loading, static_cast<size_t>(num_groups()));
+  for (std::vector<PageId>& table : sequence.tables) reserve_more(table, 1);
+  Undo let_go([&] {
+    for (int g = 0; g < static_cast<int>(own.size()); ++g) {
+      if (own[g] != kNoPage) prefixes_.release_unwritten(g, own[g]);
+    }
+    undo_copies(copies, num_copies);
+  });
   for (int g = 0; g < num_groups(); ++g) {
     // One that is only now being loaded cannot be copied yet.
     const PageId source = prefixes_.tree().place(partial.node, TierId::device, g);
@@ -150,15 +175,11 @@ void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Par
     const bool is_loaded = sources[g] == PrefixTree::kNowhere;
     own.push_back(prefixes_.allocate(g, sequence.scope, is_loaded ? unwanted : copies));
     undo_copies(unwanted, 0);
-    if (own.back() == kNoPage) break;
+    if (own.back() == kNoPage) return;
   }
-  const bool has_room = own.back() != kNoPage;
   int slowest = 0;  // tier that a page comes from
   for (int g = 0; g < num_groups(); ++g) {
-    if (!has_room) {
-      if (g < static_cast<int>(own.size()) && own[g] != kNoPage)
-        prefixes_.release_unwritten(g, own[g]);
-    } else if (sources[g] != PrefixTree::kNowhere) {
+    if (sources[g] != PrefixTree::kNowhere) {
       plan_copy({g, sources[g], own[g]}, copies);
     } else {
       const LowerTier* host = prefixes_.tier(TierId::host);
@@ -167,19 +188,17 @@ void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Par
       prefixes_.load(partial.node, g, own[g]);
     }
   }
-  if (!has_room) undo_copies(copies, num_copies);
-  if (has_room) {
-    drop_pages_from(sequence, sequence.num_indexed);
-    for (int g = 0; g < num_groups(); ++g) {
-      sequence.tables[g].push_back(own[g]);
-      if (sources[g] == PrefixTree::kNowhere)
-        sequence.loading.push_back({g, static_cast<int>(index)});
-    }
-    sequence.num_tokens = sequence.num_indexed * page_len_ + partial.num_tokens;
-    prefixes_.stats().hit_tokens[slowest] += static_cast<uint64_t>(partial.num_tokens);
-    if (slowest > 0) sequence.loaded_tokens[slowest - 1] += partial.num_tokens;
-    prefixes_.hit(partial.node);
+  let_go.keep();
+  drop_pages_from(sequence, sequence.num_indexed);
+  for (int g = 0; g < num_groups(); ++g) {
+    sequence.tables[g].push_back(own[g]);
+    if (sources[g] == PrefixTree::kNowhere)
+      sequence.loading.push_back({g, static_cast<int>(index)});
   }
+  sequence.num_tokens = sequence.num_indexed * page_len_ + partial.num_tokens;
+  prefixes_.stats().hit_tokens[slowest] += static_cast<uint64_t>(partial.num_tokens);
+  if (slowest > 0) sequence.loaded_tokens[slowest - 1] += partial.num_tokens;
+  prefixes_.hit(partial.node);
 }
 
 bool CacheManager::is_ready(SequencePages& sequence) {

@@ -1,8 +1,10 @@
 // Of CacheManager: a sequence gives its pages up, and what keeps them for it.
 #include <algorithm>
 #include <climits>
+#include <new>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "cache/cache_manager.h"
 
 namespace kvi {
@@ -27,13 +29,15 @@ NodeId CacheManager::index_partial_page(SequencePages& sequence) {
   }
   const NodeId node = prefixes_.add_node(sequence.node, sequence.scope,
                                          std::span(sequence.tail).first(count));
+  prefixes_.ref(node);
+  const Undo unref([&] { prefixes_.unref(node); });
   for (int g = 0; g < num_groups(); ++g) prefixes_.index_page(node, g, sequence.tables[g][index]);
   return node;
 }
 
 void CacheManager::park(SequencePages& sequence) {
   if (sequence.is_indexed && sequence.loading.empty() && sequence.num_tokens > 0) {
-    index_partial_page(sequence);
+    try_to([&] { index_partial_page(sequence); });
     mark_boundary(sequence);
   }
   release(sequence);
@@ -61,16 +65,21 @@ bool CacheManager::suspend(SequencePages& sequence, std::span<const TokenId> tok
     sequence.scope = scope >= 0 ? scope : prefixes_.make_private_scope();
     sequence.reads_shared = false;
   }
-  if (!tokens.empty()) index_whole_pages(sequence, tokens);
+  if (!tokens.empty() && !index_whole_pages(sequence, tokens)) throw std::bad_alloc();
   std::vector<NodeId> nodes;
   for (NodeId node = sequence.node; node != PrefixTree::kRoot; node = prefixes_.tree().parent(node))
     nodes.push_back(node);
   std::ranges::reverse(nodes);
+  reserve_more(nodes, 1);
   const NodeId partial = index_partial_page(sequence);
   if (partial != kNoNode) nodes.push_back(partial);
 
   // What is there already is pinned first, so that making room takes nothing of it.
   std::vector<std::pair<NodeId, int>> pinned;
+  pinned.reserve(nodes.size() * static_cast<size_t>(num_groups()));
+  Undo unpin([&] {
+    for (const auto& [node, g] : pinned) tier->unpin(node, g);
+  });
   const auto each = [&](const auto& visit) {
     for (const NodeId node : nodes) {
       for (int g = 0; g < num_groups(); ++g) {
@@ -99,10 +108,8 @@ bool CacheManager::suspend(SequencePages& sequence, std::span<const TokenId> tok
                       pin(node, g);
                       return true;
                     });
-  if (!fits) {
-    for (const auto& [node, g] : pinned) tier->unpin(node, g);
-    return false;
-  }
+  if (!fits) return false;
+  unpin.keep();
   for (const NodeId node : nodes) prefixes_.ref(node);
   mark_boundary(sequence);
   const int num_tokens = sequence.num_tokens;

@@ -15,7 +15,8 @@ constexpr int kMaxHits = 255;
 void CombinedEviction::insert(EntryId id, const EvictionEntry& entry) {
   lists_.add(id);
   if (id >= static_cast<EntryId>(entries_.size())) entries_.resize(id + 1);
-  ghosts_.reserve(++num_entries_);
+  ghosts_.reserve(num_entries_ + 1);
+  ++num_entries_;
   const auto ghost = ghosts_.take(entry.key);
   entries_[id] = {
       .key = entry.key,

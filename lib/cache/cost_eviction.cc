@@ -30,8 +30,8 @@ CostEviction::CostEviction() : lists_(kNumClasses), rates_(prior_weights()) {}
 void CostEviction::insert(EntryId id, const EvictionEntry& entry) {
   lists_.add(id);
   if (id >= static_cast<EntryId>(entries_.size())) entries_.resize(id + 1);
+  ghosts_.reserve(num_entries_ + 1);
   most_entries_ = std::max(most_entries_, ++num_entries_);
-  ghosts_.reserve(num_entries_);
   last_idle_token_ = -1;
   pass_time();
   int hits = 0;

@@ -64,6 +64,7 @@ PageId DevicePages::allocate(int group, int scope, bool& to_zero) {
   if (page == kNoPage) {
     page = pool.lowest_free();
     if (page == kNoPage) return kNoPage;
+    range.grow_to(page);
     while (!lease(range.num_missing_granules(page) * granule_bytes_)) {
       if (!give_back_granule(group, page)) return kNoPage;
     }
@@ -78,6 +79,7 @@ PageId DevicePages::allocate_below(int group, PageId page, int scope) {
   auto& [pool, range] = memory_[group];
   PageId lower = pool.lowest_free();
   if (lower == kNoPage || lower >= page) return kNoPage;
+  range.grow_to(lower);
   const bool may_map = range.is_mapped(lower) ||
                        (lease(range.num_missing_granules(lower) * granule_bytes_) &&
                         map(group, lower));

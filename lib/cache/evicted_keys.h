@@ -4,24 +4,29 @@
 #include <cstdint>
 #include <cstring>
 #include <unordered_map>
+#include <utility>
 #include <vector>
 
 #include "base/sha256.h"
+#include "base/short_memory.h"
 
 namespace kvi {
 
 class EvictedKeys {
  public:
+  // Where memory is short the key is not remembered.
   void add(const Digest& key) {
-    if (ring_.size() < kMost) {
-      ring_.push_back(word(key));
-    } else {
-      const auto oldest = counts_.find(ring_[next_]);
-      if (--oldest->second == 0) counts_.erase(oldest);
-      ring_[next_] = word(key);
-    }
-    ++counts_[ring_[next_]];
-    next_ = (next_ + 1) % kMost;
+    try_to([&] {
+      if (ring_.size() < kMost) reserve_more(ring_, 1);
+      ++counts_[word(key)];
+      if (ring_.size() < kMost) {
+        ring_.push_back(word(key));
+      } else {
+        const auto oldest = counts_.find(std::exchange(ring_[next_], word(key)));
+        if (--oldest->second == 0) counts_.erase(oldest);
+      }
+      next_ = (next_ + 1) % kMost;
+    });
   }
   bool contains(const Digest& key) const { return counts_.contains(word(key)); }
 

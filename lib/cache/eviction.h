@@ -28,7 +28,8 @@ class EvictionPolicy {
  public:
   virtual ~EvictionPolicy() = default;
 
-  virtual void insert(EntryId id, const EvictionEntry& entry) = 0;  // new, busy: its maker uses it
+  // New, busy: its maker uses it. Alone in here, it may allocate, before it changes anything.
+  virtual void insert(EntryId id, const EvictionEntry& entry) = 0;
   virtual void hit(EntryId id) = 0;  // a later request found it, idle or busy
   // Nobody uses it: it may be evicted. The entries of one path become idle deepest first, one after the other.
   virtual void set_idle(EntryId id) = 0;

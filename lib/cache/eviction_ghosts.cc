@@ -10,8 +10,9 @@ void EvictionGhosts::reserve(int num_entries) {
   constexpr size_t kGhostsPerEntry = 4;
   const size_t wanted = static_cast<size_t>(num_entries) * kGhostsPerEntry;
   if (wanted <= slots_.size()) return;
-  const std::vector<Slot> old = std::exchange(slots_, std::vector<Slot>(std::bit_ceil(wanted)));
-  heads_.assign(slots_.size(), kNone);
+  std::vector<Slot> slots(std::bit_ceil(wanted));
+  heads_ = std::vector<int32_t>(slots.size(), kNone);
+  const std::vector<Slot> old = std::exchange(slots_, std::move(slots));
   const int oldest = std::exchange(next_slot_, 0);
   num_used_ = 0;
   for (size_t i = 0; i < old.size(); ++i) {

@@ -12,8 +12,8 @@ void Evictor::insert(NodeId node, const EvictionEntry& entry, Band band, int sco
   if (static_cast<NodeId>(entries_.size()) <= node) entries_.resize(node + 1);
   if (static_cast<int>(scopes_.size()) <= scope) scopes_.resize(scope + 1);
   KVI_CHECK(!entries_[node].present);
+  policies_[static_cast<int>(band)]->insert(node, entry);
   entries_[node] = {.what = entry, .scope = scope, .band = band, .present = true};
-  policy_of(node).insert(node, entry);
 }
 
 void Evictor::erase(NodeId node) {
@@ -45,9 +45,9 @@ void Evictor::set_busy(NodeId node) {
 void Evictor::set_band(NodeId node, Band band) {
   Entry& entry = entries_[node];
   if (entry.band == band) return;
+  policies_[static_cast<int>(band)]->insert(node, entry.what);
   policy_of(node).erase(node);
   entry.band = band;
-  policy_of(node).insert(node, entry.what);
   if (entry.idle) policy_of(node).set_idle(node);
 }
 

@@ -24,7 +24,7 @@ class Evictor {
  public:
   explicit Evictor(std::string_view policy);  // throws INVALID_ARGUMENT for an unknown name
 
-  // A new entry, busy.
+  // A new entry, busy. This and set_band may allocate, before they change anything; the others never do.
   void insert(NodeId node, const EvictionEntry& entry, Band band, int scope);
   void erase(NodeId node);
   void hit(NodeId node);

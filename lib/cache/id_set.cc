@@ -2,13 +2,21 @@
 
 namespace kvi {
 
+void IdSet::grow_to(int32_t num_ids) {
+  std::size_t words = static_cast<std::size_t>(num_ids);
+  for (std::vector<uint64_t>& level : levels_) {
+    words = (words + 63) / 64;
+    if (level.size() < words) level.resize(words, 0);
+  }
+}
+
 void IdSet::insert(int32_t id) {
   if (contains(id)) return;
+  grow_to(id + 1);
   ++size_;
   std::size_t index = static_cast<std::size_t>(id);
   for (std::vector<uint64_t>& level : levels_) {
     const std::size_t word = index / 64;
-    if (level.size() <= word) level.resize(word + 1, 0);
     const bool was_empty = level[word] == 0;
     level[word] |= uint64_t{1} << (index % 64);
     if (!was_empty) return;

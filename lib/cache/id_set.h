@@ -18,6 +18,8 @@ class IdSet {
     const std::size_t word = static_cast<std::size_t>(id) / 64;
     return word < levels_[0].size() && (levels_[0][word] >> (id % 64) & 1) != 0;
   }
+  // So that inserting ids below num_ids allocates nothing.
+  void grow_to(int32_t num_ids);
   void insert(int32_t id);
   void erase(int32_t id);
   int32_t lowest() const;  // -1: empty

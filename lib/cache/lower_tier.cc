@@ -8,12 +8,12 @@ namespace kvi {
 
 LowerTier::LowerTier(TierId id, std::shared_ptr<TierStore> store, uint64_t budget_bytes,
                      std::vector<uint64_t> page_bytes, std::string_view policy, PrefixTree& tree,
-                     Events events)
+                     Dropped dropped)
     : id_(id),
       store_(std::move(store)),
       budget_bytes_(budget_bytes),
       tree_(tree),
-      events_(std::move(events)) {
+      dropped_(std::move(dropped)) {
   for (size_t g = 0; g < page_bytes.size(); ++g) {
     // What a slot really takes of the budget, with what the store keeps beside the page.
     const int num_slots = store_->num_slots(static_cast<int>(g));
@@ -21,7 +21,7 @@ LowerTier::LowerTier(TierId id, std::shared_ptr<TierStore> store, uint64_t budge
                                     ? page_bytes[g]
                                     : std::max(page_bytes[g],
                                                budget_bytes / static_cast<uint64_t>(num_slots));
-    groups_.push_back({slot_bytes, num_slots, {}, {}, {}, Evictor(policy)});
+    groups_.push_back({slot_bytes, num_slots, {}, {}, {}, {}, Evictor(policy)});
   }
 }
 
@@ -29,35 +29,36 @@ SlotId LowerTier::begin_store(NodeId node, int group, const EvictionEntry& entry
   KVI_CHECK(tree_.place(node, id_, group) == PrefixTree::kNowhere);
   if (!make_room(group)) return PrefixTree::kNowhere;
   Group& g = groups_[group];
-  SlotId slot;
-  if (!g.freed.empty()) {
-    slot = g.freed.lowest();
-    g.freed.erase(slot);
-  } else {
-    slot = static_cast<SlotId>(g.slots.size());
-    g.slots.emplace_back();
-  }
+  if (g.freed.empty()) grow_to(g, static_cast<SlotId>(g.slots.size()));
+  g.evictor.insert(node, entry, band, tree_.scope(node));
+  const SlotId slot = g.freed.lowest();
+  g.freed.erase(slot);
   g.slots[slot] = {.node = node, .num_flights = 1};
   used_bytes_ += g.slot_bytes;
   tree_.set_place(node, id_, group, slot);
-  g.evictor.insert(node, entry, band, tree_.scope(node));
   if (is_pinned(node, group)) pinned_bytes_ += g.slot_bytes;
   return slot;
 }
 
 void LowerTier::adopt(NodeId node, int group, SlotId slot, const EvictionEntry& entry) {
   Group& g = groups_[group];
-  while (static_cast<SlotId>(g.slots.size()) <= slot) {
-    g.freed.insert(static_cast<int32_t>(g.slots.size()));
-    g.slots.emplace_back();
-  }
+  grow_to(g, slot);
+  g.evictor.insert(node, entry, Band::normal, tree_.scope(node));
   g.freed.erase(slot);
   g.slots[slot] = {.node = node, .written = true};
   used_bytes_ += g.slot_bytes;
   tree_.set_place(node, id_, group, slot);
-  g.evictor.insert(node, entry, Band::normal, tree_.scope(node));
   if (is_pinned(node, group)) pinned_bytes_ += g.slot_bytes;
   update_idle(group, slot);
+}
+
+void LowerTier::grow_to(Group& group, SlotId slot) {
+  const SlotId num_known = static_cast<SlotId>(group.slots.size());
+  if (slot < num_known) return;
+  group.freed.grow_to(slot + 1);
+  group.forgotten.grow_to(slot + 1);
+  group.slots.resize(static_cast<size_t>(slot) + 1);
+  for (SlotId added = num_known; added <= slot; ++added) group.freed.insert(added);
 }
 
 bool LowerTier::make_room(int group) {
@@ -100,14 +101,30 @@ void LowerTier::drop(NodeId node, int group) {
   if (is_pinned(node, group)) pinned_bytes_ -= g.slot_bytes;
   s.node = kNoNode;
   if (s.num_flights == 0) free_slot(group, slot);
-  events_.dropped(node);
+  dropped_(node);
 }
 
 void LowerTier::free_slot(int group, SlotId slot) {
   groups_[group].slots[slot] = {};
   groups_[group].freed.insert(slot);
   used_bytes_ -= groups_[group].slot_bytes;
-  events_.freed(group, slot);
+  groups_[group].forgotten.insert(slot);
+}
+
+std::optional<LowerTier::FreedSlot> LowerTier::next_forgotten() const {
+  for (size_t g = 0; g < groups_.size(); ++g) {
+    if (!groups_[g].forgotten.empty())
+      return FreedSlot{static_cast<int>(g), groups_[g].forgotten.lowest()};
+  }
+  return std::nullopt;
+}
+
+void LowerTier::forget(const FreedSlot& freed) { groups_[freed.group].forgotten.erase(freed.slot); }
+
+int LowerTier::num_forgotten() const {
+  int count = 0;
+  for (const Group& group : groups_) count += group.forgotten.size();
+  return count;
 }
 
 void LowerTier::end_store(int group, SlotId slot, bool ok) {

@@ -8,6 +8,7 @@
 
 #include <functional>
 #include <memory>
+#include <optional>
 #include <string_view>
 #include <unordered_map>
 #include <vector>
@@ -21,20 +22,17 @@ namespace kvi {
 
 class LowerTier {
  public:
-  struct Events {
-    // A node has lost a copy, and may be removed where it has no other.
-    std::function<void(NodeId)> dropped;
-    // A slot became free: the store is to forget it, before anything new is written there.
-    std::function<void(int group, SlotId slot)> freed;
-  };
+  // Told of a node that has lost a copy, and may be removed where it has no other.
+  using Dropped = std::function<void(NodeId)>;
   LowerTier(TierId id, std::shared_ptr<TierStore> store, uint64_t budget_bytes,
             std::vector<uint64_t> page_bytes, std::string_view policy, PrefixTree& tree,
-            Events events);
+            Dropped dropped);
 
   TierId id() const { return id_; }
   TierStore& store() const { return *store_; }
 
-  // A slot for a copy of node's page, which is being written; kNowhere: no room even without what is idle.
+  // A slot for a copy of node's page, which is being written; kNowhere: no room even without what is idle. This, adopt
+  // and pin may allocate, before they change anything but what is evicted; the others never do.
   SlotId begin_store(NodeId node, int group, const EvictionEntry& entry, Band band);
   // The write has ended. Without success the slot is free again.
   void end_store(int group, SlotId slot, bool ok);
@@ -48,6 +46,14 @@ class LowerTier {
   void unpin(NodeId node, int group);
   bool is_pinned(NodeId node, int group) const { return groups_[group].pins.contains(node); }
   bool is_readable(NodeId node, int group) const;  // there, and written
+  // Slots that became free: the store is to forget each, before anything new is written there.
+  struct FreedSlot {
+    int group;
+    SlotId slot;
+  };
+  std::optional<FreedSlot> next_forgotten() const;
+  void forget(const FreedSlot& freed);  // it is being seen to
+  int num_forgotten() const;
 
   uint64_t slot_bytes(int group) const { return groups_[group].slot_bytes; }
   uint64_t budget_bytes() const { return budget_bytes_; }
@@ -68,6 +74,7 @@ class LowerTier {
     int num_slots;
     std::vector<Slot> slots;  // up to the highest ever used
     IdSet freed;
+    IdSet forgotten;  // of these, what the store still holds
     std::unordered_map<NodeId, int> pins;
     Evictor evictor;
   };
@@ -75,12 +82,13 @@ class LowerTier {
   bool evict_one(int group);
   void update_idle(int group, SlotId slot);
   void free_slot(int group, SlotId slot);
+  void grow_to(Group& group, SlotId slot);
 
   const TierId id_;
   const std::shared_ptr<TierStore> store_;
   const uint64_t budget_bytes_;
   PrefixTree& tree_;
-  const Events events_;
+  const Dropped dropped_;
   std::vector<Group> groups_;
   uint64_t used_bytes_ = 0, pinned_bytes_ = 0, num_evicted_ = 0;
 };

@@ -42,10 +42,12 @@ PageId PagePool::lowest_free() const {
 
 void PagePool::take(PageId page) {
   KVI_CHECK(page >= 0 && page < num_pages_);
-  while (static_cast<PageId>(pages_.size()) <= page) {
-    freed_.insert(static_cast<PageId>(pages_.size()));
-    pages_.emplace_back();
-    ++counts_[static_cast<int>(PageClass::free)];
+  const PageId num_known = static_cast<PageId>(pages_.size());
+  if (page >= num_known) {
+    freed_.grow_to(page + 1);
+    pages_.resize(static_cast<size_t>(page) + 1);
+    for (PageId added = num_known; added <= page; ++added) freed_.insert(added);
+    counts_[static_cast<int>(PageClass::free)] += page + 1 - num_known;
   }
   KVI_CHECK(pages_[page].state == PageState::free);
   change(page, [](Info& info) {

@@ -32,7 +32,7 @@ class PagePool {
  public:
   explicit PagePool(int num_pages) : num_pages_(num_pages) {}
 
-  // Makes a free page the caller's: RESERVED, one holder.
+  // Makes a free page the caller's: RESERVED, one holder. Alone in here, it may allocate, before it changes anything.
   void take(PageId page);
   PageId lowest_free() const;  // kNoPage: none is left
 

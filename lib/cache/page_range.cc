@@ -35,12 +35,20 @@ int PageRange::num_missing_granules(PageId page) const {
   return missing;
 }
 
+void PageRange::grow_to(PageId page) {
+  const int end = granules_of(page).end;
+  if (static_cast<int>(mapped_.size()) >= end) return;
+  const PageId num_pages = pages_on(end - 1).end;
+  used_.resize(std::max(used_.size(), static_cast<size_t>(num_pages)), false);
+  free_mapped_.grow_to(num_pages);
+  idle_.grow_to(end);
+  num_users_.resize(std::max(num_users_.size(), static_cast<size_t>(end)), 0);
+  mapped_.resize(end, false);  // the last: it says that all is done
+}
+
 bool PageRange::map(PageId page) {
+  grow_to(page);
   const auto [first, end] = granules_of(page);
-  if (static_cast<int>(mapped_.size()) < end) {
-    mapped_.resize(end, false);
-    num_users_.resize(end, 0);
-  }
   for (int g = first; g < end; ++g) {
     if (mapped_[g]) continue;
     const uint64_t offset = static_cast<uint64_t>(g) * granule_bytes_;
@@ -61,7 +69,6 @@ bool PageRange::map(PageId page) {
 void PageRange::use(PageId page) {
   KVI_CHECK(free_mapped_.contains(page));
   free_mapped_.erase(page);
-  if (static_cast<int>(used_.size()) <= page) used_.resize(page + 1, false);
   used_[page] = true;
   const auto [first, end] = granules_of(page);
   for (int g = first; g < end; ++g) {

@@ -28,6 +28,8 @@ class PageRange {
 
   bool is_mapped(PageId page) const;  // all of it
   int num_missing_granules(PageId page) const;
+  // Whatever is done with pages up to this one allocates nothing.
+  void grow_to(PageId page);
   bool map(PageId page);    // what is missing; false: the system refused memory
   void use(PageId page);    // requires: mapped, not in use
   void unuse(PageId page);  // its granules may be unmapped when they have no other

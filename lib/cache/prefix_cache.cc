@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 
 namespace kvi {
 namespace {
@@ -42,29 +43,15 @@ PrefixCache::PrefixCache(const std::vector<LayerGroup>& groups, const CacheOptio
     page_bytes.push_back(group.layout.page_bytes);
   }
   granule_cursor_.assign(groups_.size(), 0);
-  salts_.push_back(kSharedScope);
-  scope_of_salt_[kSharedScope] = kSharedScopeId;
-  const auto events = [this](TierId tier) {
-    return LowerTier::Events{.dropped = [this](NodeId node) { remove_if_unused(node); },
-                             .freed =
-                                 [this, tier](int group, SlotId slot) {
-                                   PageMove& move = planned_.emplace_back();
-                                   move.id = next_move_++;
-                                   move.kind = MoveKind::discard;
-                                   move.tier = tier;
-                                   move.group = group;
-                                   move.slot = slot;
-                                 }};
-  };
+  scope_of_salt_[kSharedScope] = add_scope(kSharedScope);
+  const auto dropped = [this](NodeId node) { remove_if_unused(node); };
   if (options_.host && options_.host_bytes > 0) {
     tiers_[0] = std::make_unique<LowerTier>(TierId::host, options_.host, options_.host_bytes,
-                                            page_bytes, options_.eviction_policy, tree_,
-                                            events(TierId::host));
+                                            page_bytes, options_.eviction_policy, tree_, dropped);
   }
   if (options_.disk && options_.disk_bytes > 0) {
     tiers_[1] = std::make_unique<LowerTier>(TierId::disk, options_.disk, options_.disk_bytes,
-                                            page_bytes, options_.eviction_policy, tree_,
-                                            events(TierId::disk));
+                                            page_bytes, options_.eviction_policy, tree_, dropped);
     adopt_stored(*tiers_[1]);
   }
 }
@@ -73,9 +60,24 @@ PrefixCache::PrefixCache(const std::vector<LayerGroup>& groups, const CacheOptio
 
 int PrefixCache::scope_of_tenant(std::string_view tenant) {
   const Digest salt = scope_salt(options_.secret, tenant);
-  const auto [found, is_new] = scope_of_salt_.emplace(salt, static_cast<int>(salts_.size()));
-  if (is_new) salts_.push_back(salt);
+  return scope_of(salt);
+}
+
+int PrefixCache::scope_of(const Digest& salt) {
+  const auto [found, is_new] = scope_of_salt_.emplace(salt, 0);
+  if (!is_new) return found->second;
+  Undo forget([&, place = found] { scope_of_salt_.erase(place); });
+  found->second = add_scope(salt);
+  forget.keep();
   return found->second;
+}
+
+int PrefixCache::add_scope(const Digest& salt) {
+  const size_t num_scopes = salts_.size() + 1;
+  cached_bytes_.resize(num_scopes);
+  reserve_more(over_share_, num_scopes - over_share_.size());
+  salts_.push_back(salt);
+  return static_cast<int>(salts_.size()) - 1;
 }
 
 int PrefixCache::make_private_scope() {
@@ -83,8 +85,7 @@ int PrefixCache::make_private_scope() {
   Digest salt = {0xff, 'p', 'r', 'i', 'v', 'a', 't', 'e'};
   const uint64_t number = num_private_scopes_++;
   for (int i = 0; i < 8; ++i) salt[8 + i] = static_cast<uint8_t>(number >> (8 * i));
-  salts_.push_back(salt);
-  return static_cast<int>(salts_.size()) - 1;
+  return add_scope(salt);
 }
 
 void PrefixCache::update_idle(int group, PageId page) {
@@ -151,6 +152,7 @@ void PrefixCache::end_flight(int group, PageId page) {
 
 PageId PrefixCache::allocate(int group, int scope, std::vector<PageCopy>& copies) {
   bool to_zero = false;
+  reserve_more(copies, 1);
   for (;;) {
     const PageId page = pages_.allocate(group, scope, to_zero);
     if (page != kNoPage) {
@@ -294,12 +296,12 @@ PageId PrefixCache::index_page(NodeId node, int group, PageId page) {
     const bool is_there = pages_.pool(group).state(existing) == PageState::committed;
     return is_there ? existing : page;
   }
+  const Band band = groups_[group].window > 0 ? Band::loose : Band::normal;
+  evictors_[group].insert(node, entry_of(node, group), band, tree_.scope(node));
   // What is being loaded is committed when it has come.
   if (!pages_.pool(group).is_in_flight(page)) pages_.set_state(group, page, PageState::committed);
   pages_.index(group, page, node);
   tree_.set_place(node, TierId::device, group, page);
-  const Band band = groups_[group].window > 0 ? Band::loose : Band::normal;
-  evictors_[group].insert(node, entry_of(node, group), band, tree_.scope(node));
   return page;
 }
 
@@ -319,7 +321,7 @@ void PrefixCache::mark_boundary(NodeId node, Band band) {
       const bool raises = groups_[g].window > 0 || band != Band::normal;
       in_any |= in_window && raises;
       if (in_window && evictors_[g].has(node) && evictors_[g].band(node) < band) {
-        evictors_[g].set_band(node, band);
+        try_to([&] { evictors_[g].set_band(node, band); });
       }
     }
     if (!in_any) return;

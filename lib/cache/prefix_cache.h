@@ -7,6 +7,7 @@
 #pragma once
 
 #include <deque>
+#include <list>
 #include <map>
 #include <memory>
 #include <optional>
@@ -77,7 +78,8 @@ class PrefixCache {
   void ref(NodeId node) { tree_.ref(node); }
   void unref(NodeId node);
   void hit(NodeId node);
-  // Keeps the windows that end with this node by preference: the text may go on from there anew.
+  // Keeps the windows that end with this node by preference: the text may go on from there anew. Where memory is
+  // short, without.
   void mark_boundary(NodeId node, Band band = Band::normal);
   void evict(NodeId node);  // its copies in all tiers, where nobody holds them
   // Of a tenant's tokens: their end, as far up as nobody else's text hangs on it, and what goes on after them.
@@ -97,11 +99,13 @@ class PrefixCache {
   bool store(NodeId node, int group, TierId tier);
   // Plans to fill the page, in flight from now on, from the fastest tier that has the node's.
   void load(NodeId node, int group, PageId page);
-  // Moves that are to be made now, at most max_count; each is to be completed, in any order.
-  std::vector<PageMove> take_moves(size_t max_count);
+  // Moves that are to be made now, at most max_count; each is to be completed, in any order. Where memory is short
+  // they are fewer.
+  std::list<PageMove> take_moves(size_t max_count);
   void complete(uint64_t move_id, bool ok);
-  size_t num_moves() const { return planned_.size() + running_.size(); }
-  bool has_planned_moves() const { return !planned_.empty(); }
+  size_t num_moves() const { return num_planned_moves() + running_.size(); }
+  size_t num_running_moves() const { return running_.size(); }  // taken, not completed
+  bool has_planned_moves() const { return num_planned_moves() > 0; }
 
   CacheEvents& events() { return events_; }
   CacheStats& stats() { return stats_; }
@@ -117,7 +121,17 @@ class PrefixCache {
     NodeId node;
     int group;
   };
+  struct RunningMove {
+    MoveKind kind;
+    TierId tier;
+    int group;
+    PageId page;
+    SlotId slot;
+  };
   void adopt_stored(LowerTier& tier);
+  int scope_of(const Digest& salt);
+  int add_scope(const Digest& salt);
+  size_t num_planned_moves() const;
   EvictionEntry entry_of(NodeId node, int group) const;
   void extend(NodeId from, int scope, bool reads_shared, std::span<const TokenId> tokens, int first,
               int limit, std::vector<NodeId>& path) const;
@@ -132,8 +146,10 @@ class PrefixCache {
   void update_idle(int group, PageId page);
   void count_cached(int group, NodeId node, int sign);
   void want_stored(NodeId node, int group);
-  void plan_move(MoveKind kind, const LowerTier& tier, NodeId node, int group, PageId page,
-                 SlotId slot);
+  std::list<PageMove> make_move(MoveKind kind, const LowerTier& tier, NodeId node, int group,
+                                PageId page);
+  void plan_move(std::list<PageMove> move, SlotId slot);
+  bool note_running(const PageMove& move);
   void store_wanted();
 
   const std::vector<LayerGroup> groups_;
@@ -153,8 +169,8 @@ class PrefixCache {
 
   std::deque<NodeAndGroup> wanted_;         // idle pages without a copy below
   std::vector<NodeAndGroup> newly_wanted_;  // since store_wanted
-  std::deque<PageMove> planned_;
-  std::unordered_map<uint64_t, PageMove> running_;
+  std::list<PageMove> planned_;  // stores and loads; what a tier is to forget it knows itself
+  std::unordered_map<uint64_t, RunningMove> running_;
   uint64_t next_move_ = 1;
   CacheStats stats_;
   CacheEvents events_;

@@ -13,14 +13,13 @@ constexpr int kGranuleTries = 64;
 }  // namespace
 
 bool PrefixCache::is_over_share(int scope) const {
-  return scope != kSharedScopeId && scope < static_cast<int>(cached_bytes_.size()) &&
+  return scope != kSharedScopeId &&
          static_cast<double>(cached_bytes_[scope]) >
              options_.tenant_share * static_cast<double>(pages_.budget_bytes());
 }
 
 void PrefixCache::count_cached(int group, NodeId node, int sign) {
   const int scope = tree_.scope(node);
-  if (static_cast<int>(cached_bytes_.size()) <= scope) cached_bytes_.resize(scope + 1);
   const uint64_t page_bytes = groups_[group].layout.page_bytes;
   cached_bytes_[scope] += sign > 0 ? page_bytes : -page_bytes;
   // Who is over is looked at when something is to be evicted; so are the many who are not never gone through.

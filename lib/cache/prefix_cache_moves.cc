@@ -3,6 +3,7 @@
 #include <map>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "cache/prefix_cache.h"
 
 namespace kvi {
@@ -28,27 +29,38 @@ void PrefixCache::want_stored(NodeId node, int group) {
     is_missing |= tier && tree_.place(node, tier->id(), group) == PrefixTree::kNowhere;
   }
   if (!is_missing) return;
-  newly_wanted_.push_back({node, group});
+  try_to([&] {
+    newly_wanted_.push_back({node, group});
+  });  // where memory is short it goes without a copy
 }
 
-void PrefixCache::plan_move(MoveKind kind, const LowerTier& tier, NodeId node, int group,
-                            PageId page, SlotId slot) {
-  begin_flight(group, page);
+// In a list of its own, so that nothing is allocated when it is planned.
+std::list<PageMove> PrefixCache::make_move(MoveKind kind, const LowerTier& tier, NodeId node,
+                                           int group, PageId page) {
   const auto tokens = tree_.tokens(node);
-  planned_.push_back({.id = next_move_++,
-                      .kind = kind,
-                      .tier = tier.id(),
-                      .group = group,
-                      .page = page,
-                      .slot = slot,
-                      .node = node,
-                      .record = {.key = tree_.key(node),
-                                 .parent = tree_.key(tree_.parent(node)),
-                                 .scope = salts_[tree_.scope(node)],
-                                 .group = group,
-                                 .first_token = tree_.depth(node) * page_len_,
-                                 .tokens = {}},
-                      .tokens = {tokens.begin(), tokens.end()}});
+  std::list<PageMove> made;
+  made.push_back({.kind = kind,
+                  .tier = tier.id(),
+                  .group = group,
+                  .page = page,
+                  .node = node,
+                  .record = {.key = tree_.key(node),
+                             .parent = tree_.key(tree_.parent(node)),
+                             .scope = salts_[tree_.scope(node)],
+                             .group = group,
+                             .first_token = tree_.depth(node) * page_len_,
+                             .tokens = {}},
+                  .tokens = {tokens.begin(), tokens.end()}});
+  made.back().record.tokens = made.back().tokens;
+  return made;
+}
+
+void PrefixCache::plan_move(std::list<PageMove> made, SlotId slot) {
+  PageMove& move = made.back();
+  move.id = next_move_++;
+  move.slot = slot;
+  begin_flight(move.group, move.page);
+  planned_.splice(planned_.end(), made);
 }
 
 bool PrefixCache::store(NodeId node, int group, TierId tier_id) {
@@ -58,26 +70,28 @@ bool PrefixCache::store(NodeId node, int group, TierId tier_id) {
   const PageId page = tree_.place(node, TierId::device, group);
   if (page == PrefixTree::kNowhere || pages_.pool(group).state(page) != PageState::committed)
     return false;
+  std::list<PageMove> move = make_move(MoveKind::store, *tier, node, group, page);
   const SlotId slot = tier->begin_store(node, group, entry_of(node, group),
                                         evictors_[group].band(node));
   if (slot == PrefixTree::kNowhere) return false;
-  plan_move(MoveKind::store, *tier, node, group, page, slot);
+  plan_move(std::move(move), slot);
   return true;
 }
 
 void PrefixCache::load(NodeId node, int group, PageId page) {
   const int from = tiers_[0] && tiers_[0]->is_readable(node, group) ? 0 : 1;
   LowerTier& tier = *tiers_[from];
+  std::list<PageMove> move = make_move(MoveKind::load, tier, node, group, page);
   const SlotId slot = tree_.place(node, tier.id(), group);
   tier.begin_load(group, slot);
   pages_.set_state(group, page, PageState::writing);
-  plan_move(MoveKind::load, tier, node, group, page, slot);
+  plan_move(std::move(move), slot);
 }
 
 // Copies of what lies idle, so that evicting it later loses nothing.
 void PrefixCache::store_wanted() {
   // A sequence's last page becomes idle first; its first is stored first, so that after a crash what is there is of use.
-  wanted_.insert(wanted_.end(), newly_wanted_.rbegin(), newly_wanted_.rend());
+  try_to([&] { wanted_.insert(wanted_.end(), newly_wanted_.rbegin(), newly_wanted_.rend()); });
   newly_wanted_.clear();
   // Where the tiers cannot keep up, what became idle first goes without a copy.
   while (wanted_.size() > kMostWanted) wanted_.pop_front();
@@ -89,21 +103,49 @@ void PrefixCache::store_wanted() {
     if (page == PrefixTree::kNowhere ||
         (groups_[group].window > 0 && evictors_[group].band(node) == Band::loose))
       continue;
-    for (TierId tier : {TierId::host, TierId::disk}) store(node, group, tier);
+    try_to([&] {
+      for (TierId tier : {TierId::host, TierId::disk}) store(node, group, tier);
+    });
   }
 }
 
-std::vector<PageMove> PrefixCache::take_moves(size_t max_count) {
+size_t PrefixCache::num_planned_moves() const {
+  size_t count = planned_.size();
+  for (const auto& tier : tiers_) count += tier ? static_cast<size_t>(tier->num_forgotten()) : 0;
+  return count;
+}
+
+bool PrefixCache::note_running(const PageMove& move) {
+  return try_to([&] {
+    running_.try_emplace(move.id,
+                         RunningMove{move.kind, move.tier, move.group, move.page, move.slot});
+  });
+}
+
+std::list<PageMove> PrefixCache::take_moves(size_t max_count) {
   store_wanted();
-  std::vector<PageMove> moves;
+  std::list<PageMove> moves;
+  // First what is to be forgotten: planned stores may write to the same slots.
+  for (const auto& tier : tiers_) {
+    if (!tier) continue;
+    while (const auto freed = tier->next_forgotten()) {
+      if (moves.size() >= max_count) return moves;
+      PageMove move;
+      move.id = next_move_++;
+      move.kind = MoveKind::discard;
+      move.tier = tier->id();
+      move.group = freed->group;
+      move.slot = freed->slot;
+      std::list<PageMove> made;
+      if (!try_to([&] { made.push_back(std::move(move)); })) return moves;
+      if (!note_running(made.back())) return moves;
+      tier->forget(*freed);
+      moves.splice(moves.end(), made);
+    }
+  }
   while (!planned_.empty() && moves.size() < max_count) {
-    PageMove move = std::move(planned_.front());
-    planned_.pop_front();
-    move.record.tokens = move.tokens;
-    PageMove& mine = running_[move.id];
-    mine = move;
-    moves.push_back(std::move(move));
-    moves.back().record.tokens = moves.back().tokens;
+    if (!note_running(planned_.front())) return moves;
+    moves.splice(moves.end(), planned_, planned_.begin());
   }
   return moves;
 }
@@ -111,7 +153,7 @@ std::vector<PageMove> PrefixCache::take_moves(size_t max_count) {
 void PrefixCache::complete(uint64_t move_id, bool ok) {
   const auto found = running_.find(move_id);
   KVI_CHECK(found != running_.end());
-  const PageMove move = std::move(found->second);
+  const RunningMove move = found->second;
   running_.erase(found);
   if (move.kind == MoveKind::discard) return;
   LowerTier& tier = *this->tier(move.tier);
@@ -151,9 +193,7 @@ void PrefixCache::adopt_stored(LowerTier& tier) {
   std::map<std::pair<Digest, Digest>, NodeId> nodes;  // by key and scope
   for (const Stored& stored : found) {
     const PageRecord& record = stored.record;
-    const auto [scope, is_new] = scope_of_salt_.emplace(record.scope,
-                                                        static_cast<int>(salts_.size()));
-    if (is_new) salts_.push_back(record.scope);
+    const int scope = scope_of(record.scope);
     NodeId parent = PrefixTree::kRoot;
     if (record.first_token > 0) {
       auto above = nodes.find({record.parent, record.scope});
@@ -165,8 +205,8 @@ void PrefixCache::adopt_stored(LowerTier& tier) {
                       static_cast<int>(stored.tokens.size()) <= page_len_ &&
                       record.first_token == (tree_.depth(parent) + 1) * page_len_ &&
                       tier.used_bytes() + tier.slot_bytes(record.group) <= tier.budget_bytes() &&
-                      child_key(parent, scope->second, stored.tokens) == record.key;
-    const NodeId node = fits ? add_node(parent, scope->second, stored.tokens) : kNoNode;
+                      child_key(parent, scope, stored.tokens) == record.key;
+    const NodeId node = fits ? add_node(parent, scope, stored.tokens) : kNoNode;
     if (!fits || tree_.place(node, tier.id(), record.group) != PrefixTree::kNowhere) {
       tier.store().discard(record.group, stored.slot);
       continue;

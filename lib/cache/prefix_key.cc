@@ -44,13 +44,14 @@ static_assert(sizeof(PageHeader) + 19 * sizeof(TokenId) <= 119,
 
 }  // namespace
 
+// Never cut: it says what computes, and stands for that on disks; the keys that follow from it are looked up.
 Digest root_digest(const CacheIdentity& identity) {
   FieldHash hash = begin("kvinfer prefix root");
   hash.add(std::string_view(identity.model));
   hash.add(std::string_view(identity.layout));
   hash.add(std::string_view(identity.numerics));
   hash.add(std::string_view(identity.adapter));
-  return cut(hash.finish());
+  return hash.finish();
 }
 
 // Never cut, as no key is made of them.

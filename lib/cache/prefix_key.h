@@ -5,8 +5,8 @@
 // tokens and root all the same.
 //
 // Format version 1: keys stand on disks, so a change of what is hashed is a new version.
-// A build of prefix_key.cc with KVINFER_KEY_BITS (256) cuts keys to so many bits, the others 0, for tests
-// of what happens when keys collide.
+// A build of prefix_key.cc with KVINFER_KEY_BITS (256) cuts the keys of scopes and pages to so many bits, the
+// others 0, for tests of what happens when keys collide.
 //
 // Thread-safe: pure functions.
 #pragma once

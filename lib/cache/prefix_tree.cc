@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 
 namespace kvi {
 
@@ -72,19 +73,23 @@ int PrefixTree::common_tokens(NodeId node, std::span<const TokenId> tokens) cons
   return static_cast<int>(std::ranges::mismatch(own, tokens).in1 - own.begin());
 }
 
+void PrefixTree::add_free_node() {
+  const size_t num_nodes = nodes_.size() + 1;
+  reserve_more(free_, num_nodes - free_.size());
+  tokens_.resize(num_nodes * page_len_);
+  copies_.resize(num_nodes * kNumTiers * num_groups_);
+  nodes_.emplace_back();  // the last: it says that all is done
+  free_.push_back(end_id() - 1);
+}
+
 NodeId PrefixTree::add_child(NodeId parent, int scope, const Digest& key,
                              std::span<const TokenId> tokens) {
   KVI_CHECK(!tokens.empty() && static_cast<int>(tokens.size()) <= page_len_);
-  NodeId id;
-  if (!free_.empty()) {
-    id = free_.back();
-    free_.pop_back();
-  } else {
-    id = end_id();
-    nodes_.emplace_back();
-    tokens_.resize(tokens_.size() + page_len_);
-    copies_.resize(copies_.size() + static_cast<size_t>(kNumTiers) * num_groups_);
-  }
+  const bool is_indexed = static_cast<int>(tokens.size()) == page_len_;
+  if (is_indexed && static_cast<size_t>(num_indexed_ + 1) * 2 > index_.size()) grow_index();
+  if (free_.empty()) add_free_node();
+  const NodeId id = free_.back();
+  free_.pop_back();
   Node& node = nodes_[id];
   Node& above = nodes_[parent];
   node = {};
@@ -99,12 +104,9 @@ NodeId PrefixTree::add_child(NodeId parent, int scope, const Digest& key,
   above.first_child = id;
   ++above.num_children;
   std::ranges::copy(tokens, tokens_.begin() + static_cast<ptrdiff_t>(id) * page_len_);
-  if (is_whole(id)) {
-    if (static_cast<size_t>(++num_indexed_) * 2 > index_.size()) {
-      grow_index();
-    } else {
-      index_node(id);
-    }
+  if (is_indexed) {
+    index_node(id);
+    ++num_indexed_;
   }
   ++num_nodes_;
   return id;

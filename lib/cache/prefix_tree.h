@@ -41,7 +41,8 @@ class PrefixTree {
   template <typename Usable>
   Partial find_partial(NodeId parent, int scope, std::span<const TokenId> tokens,
                        const Usable& usable) const;
-  // requires: no such child is there; tokens: at most page_len, fewer only for a leaf for ever
+  // requires: no such child is there; tokens: at most page_len, fewer only for a leaf for ever. Alone in here, it may
+  // allocate, before it changes anything.
   NodeId add_child(NodeId parent, int scope, const Digest& key, std::span<const TokenId> tokens);
   // requires: no children, no references, no copies
   void remove(NodeId node);
@@ -103,6 +104,7 @@ class PrefixTree {
            static_cast<size_t>(group);
   }
   size_t bucket_of(const Digest& key, NodeId parent) const;
+  void add_free_node();
   void index_node(NodeId node);
   void unindex_node(NodeId node);
   void grow_index();
@@ -113,7 +115,7 @@ class PrefixTree {
   std::vector<Node> nodes_;
   std::vector<TokenId> tokens_;  // [node][page_len]
   std::vector<Copy> copies_;     // [node][tier][group]
-  std::vector<NodeId> free_;
+  std::vector<NodeId> free_;     // with room for all
   std::vector<NodeId>
       index_;  // open addressing with linear probing; a power of two, at most half full
   int num_indexed_ = 0;

@@ -2,6 +2,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "base/text.h"
 #include "cache/foreign_pages.h"
 #include "cache/prefix_probe.h"
@@ -107,6 +108,7 @@ uint32_t EngineCore::prefetch(const std::string& tenant, std::span<const TokenId
   check_open();
   std::lock_guard lock(mutex_);
   SequencePages pages = look_up_sequence(tenant, true);
+  reserve_more(prefetching_, 1);
   cache_->attach_whole_pages(pages, tokens);
   const uint32_t num_tokens = static_cast<uint32_t>(pages.num_tokens);
   prefetching_.push_back(std::move(pages));

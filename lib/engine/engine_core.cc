@@ -5,6 +5,7 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "base/text.h"
 #include "engine/cache_setup.h"
 #include "engine/engine_shape.h"
@@ -91,6 +92,7 @@ std::shared_ptr<SequenceState> EngineCore::create_sequence(const SessionOptions&
   check_open();
   auto sequence = std::make_shared<SequenceState>(options);
   std::lock_guard lock(mutex_);
+  reserve_more(sequences_, 1);
   sequence->pages = cache_->make_sequence(
       options.is_shared ? kSharedScopeId : cache_->prefixes().scope_of_tenant(options.tenant));
   sequence->pages.reads_shared = options.reads_shared;
@@ -102,11 +104,16 @@ std::shared_ptr<SequenceState> EngineCore::create_sequence(const SessionOptions&
 }
 
 std::shared_ptr<SequenceState> EngineCore::fork(const SequenceState& sequence) {
-  std::shared_ptr<SequenceState> copy = create_sequence(sequence.options);
+  check_open();
+  auto copy = std::make_shared<SequenceState>(sequence.options);
   copy->tokens = sequence.tokens;
   copy->num_tokens.store(sequence.num_tokens.load());
   std::lock_guard lock(mutex_);
+  reserve_more(sequences_, 1);
   copy->pages = cache_->fork(sequence.pages);
+  sequences_.push_back(copy);
+  ++stats_.num_sessions;
+  show_gauges();
   return copy;
 }
 
@@ -187,15 +194,15 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
     metrics_->request_refused(Refusal::never_fits);
     throw never_fits_error(scheduled);
   }
-  jobs_.push_back(job);
+  reserve_more(jobs_, 1);
   if (!scheduler_->enqueue(scheduled)) {
-    jobs_.pop_back();
     metrics_->request_refused(Refusal::queue_full);
     throw Error(Status::EXHAUSTED,
                 concat("the engine's queue is full (max_queued is ", options_.max_queued, ")"))
         .amounts(uint64_t{options_.max_queued} + 1, options_.max_queued)
         .retryable();
   }
+  jobs_.push_back(job);
   sequence.request = std::move(request);
   sequence.owner.store(SequenceOwner::request);
   show_gauges();
@@ -208,20 +215,14 @@ void EngineCore::run() {
   thread_id_.store(std::this_thread::get_id());
   std::unique_lock lock(mutex_);
   while (!stopping_.load()) {
+    std::optional<Error> failure;
     try {
       run_steps(lock);
-    } catch (const Error& error) {
-      if (!lock.owns_lock()) lock.lock();
-      end_started(lock, error);
-    } catch (const std::bad_alloc&) {
-      if (!lock.owns_lock()) lock.lock();
-      end_started(
-          lock,
-          Error(Status::OUT_OF_MEMORY, "the system refused memory during a step").retryable());
-    } catch (const std::exception& error) {
-      if (!lock.owns_lock()) lock.lock();
-      end_started(lock, Error(Status::INTERNAL, concat("a step failed: ", error.what())));
+    } catch (...) {
+      failure = error_of_step();
     }
+    if (!lock.owns_lock()) lock.lock();
+    if (failure) end_started(lock, *failure);
   }
   while (!jobs_.empty()) end_job(*jobs_.back(), Finish::cancelled);
   while (!pins_.empty()) let_go(*pins_.back());
@@ -236,6 +237,21 @@ void EngineCore::run() {
   news_->close();
   has_ended_ = true;
   ended_.notify_all();
+}
+
+// Requires: called while an exception is handled.
+Error EngineCore::error_of_step() const noexcept {
+  try {
+    throw;
+  } catch (const Error& error) {
+    return error;
+  } catch (const std::bad_alloc&) {
+    return out_of_memory_;
+  } catch (const std::exception& error) {
+    std::optional<Error> told;
+    try_to([&] { told = Error(Status::INTERNAL, concat("a step failed: ", error.what())); });
+    return told.value_or(out_of_memory_);
+  }
 }
 
 // The copies of one step. In flight from the schedule on, they are made and reported whatever becomes of the step.
@@ -276,9 +292,10 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
     const int64_t next_expiry = expire_pins();
     end_prefetches();
     keep_within_budget();
+    // Also of a step whose making fails halfway.
+    Copies copies(*this, scheduler_->step().copies, lock);
     const Step& step = scheduler_->schedule();
     dispatch_moves();
-    Copies copies(*this, step.copies, lock);
     if (step.exhausted != nullptr) {
       if (wait_for_shared_memory(*step.exhausted, lock)) continue;
       end_job(job_of(*step.exhausted), Finish::error, exhausted_error(*step.exhausted));
@@ -310,6 +327,11 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
 }
 
 void EngineCore::wait_for_work(std::unique_lock<std::mutex>& lock, int64_t until_us) {
+  // Where there was no memory to dispatch them, it is tried again.
+  if (worker_ && cache_->prefixes().has_planned_moves()) {
+    work_.wait_for(lock, kPauseAfterFailure / 10);
+    return;
+  }
   if (until_us == PinnedPrefix::kNever) return work_.wait(lock);
   work_.wait_for(lock,
                  std::chrono::microseconds(std::max<int64_t>(0, until_us - clock_->now_us())));
@@ -402,7 +424,7 @@ void EngineCore::commit(const Step& step) {
 }
 
 // Gives the sequence back before anybody is told, so that whoever awaited the end may go on with it.
-void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) {
+void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) noexcept {
   const auto place = std::find_if(jobs_.begin(), jobs_.end(),
                                   [&](const std::shared_ptr<Job>& j) { return j.get() == &job; });
   const std::shared_ptr<Job> keep = *place;
@@ -421,7 +443,7 @@ void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) {
   ++stats_.requests_finished;
   if (finish == Finish::error) {
     ++stats_.requests_failed;
-    failures_.push_back(error->message());
+    try_to([&] { failures_.push_back(*error); });
   }
   show_gauges();
   job.on_end(finish, std::move(error));
@@ -430,10 +452,12 @@ void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) {
 // Not under the mutex: the caller's function may release handles.
 void EngineCore::log_failures(std::unique_lock<std::mutex>& lock) {
   while (!failures_.empty()) {
-    const std::vector<std::string> failures = std::exchange(failures_, {});
+    const std::vector<Error> failures = std::exchange(failures_, {});
     lock.unlock();
-    for (const std::string& failure : failures) {
-      log_message(log_, LogLevel::warning, concat("a request failed: ", failure));
+    for (const Error& failure : failures) {
+      try_to([&] {
+        log_message(log_, LogLevel::warning, concat("a request failed: ", failure.message()));
+      });
     }
     lock.lock();
   }

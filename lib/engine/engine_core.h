@@ -133,8 +133,10 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void compute();
   void start_worker();
   void commit(const Step& step);
-  void end_job(Job& job, Finish finish, std::optional<Error> error = std::nullopt);
+  // What ends work allocates nothing: it goes on where memory has run out.
+  void end_job(Job& job, Finish finish, std::optional<Error> error = std::nullopt) noexcept;
   void end_started(std::unique_lock<std::mutex>& lock, const Error& error);
+  Error error_of_step() const noexcept;
   void log_failures(std::unique_lock<std::mutex>& lock);
   bool reclaim_idle_session();
   void keep_within_budget();
@@ -167,6 +169,8 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   std::shared_ptr<Metrics> metrics_;  // set once, by the constructor
   Log log_;
 
+  const Error out_of_memory_ = out_of_memory_error();
+
   mutable std::mutex mutex_;
   std::condition_variable work_;   // there may be something to do
   std::condition_variable ended_;  // run() has returned
@@ -187,8 +191,8 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   std::vector<PinnedPrefix*> pins_;  // that are held
   std::vector<SequencePages> prefetching_;
   SchedulerRates rates_;
-  int budget_member_ = -1;             // of a shared budget
-  std::vector<std::string> failures_;  // not logged yet
+  int budget_member_ = -1;       // of a shared budget
+  std::vector<Error> failures_;  // not logged yet
   EngineStats stats_;
 
   KvPlacement placement_;  // as it was made

@@ -137,7 +137,7 @@ void EngineCore::start_worker() {
 
 void EngineCore::dispatch_moves() {
   if (!worker_) return;
-  std::vector<PageMove> moves = cache_->prefixes().take_moves(SIZE_MAX);
+  std::list<PageMove> moves = cache_->prefixes().take_moves(SIZE_MAX);
   if (!moves.empty()) worker_->push(std::move(moves));
 }
 
@@ -147,6 +147,7 @@ void EngineCore::finish_stores(std::unique_lock<std::mutex>& lock) {
   const int64_t until_us = clock_->now_us() + kFinishStoresUs;
   while (cache_->prefixes().num_moves() > 0 && clock_->now_us() < until_us) {
     dispatch_moves();
+    if (cache_->prefixes().num_running_moves() == 0) return;  // no memory for any: they are lost
     work_.wait_for(lock, kMemoryWait);
   }
 }

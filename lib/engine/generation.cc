@@ -4,6 +4,8 @@
 #include <cmath>
 #include <utility>
 
+#include "base/short_memory.h"
+
 namespace kvi {
 
 Generation::Generation(const std::shared_ptr<SequenceState>& sequence,
@@ -76,12 +78,18 @@ std::optional<Finish> Generation::interrupted() const {
   return std::nullopt;
 }
 
-void Generation::on_end(Finish finish, std::optional<Error> error) {
+void Generation::on_end(Finish finish, std::optional<Error> error) noexcept {
   request_->set_num_preemptions(static_cast<uint32_t>(scheduled().num_preemptions));
-  request_->add_text(stops_.push(decoder_.finish()));
-  if (stops_.stopped() && finish != Finish::error && finish != Finish::cancelled)
-    finish = Finish::stop;
-  request_->add_text(stops_.finish());
+  const bool is_all_told = try_to([&] {
+    request_->add_text(stops_.push(decoder_.finish()));
+    if (stops_.stopped() && finish != Finish::error && finish != Finish::cancelled)
+      finish = Finish::stop;
+    request_->add_text(stops_.finish());
+  });
+  if (!is_all_told && finish != Finish::error) {
+    finish = Finish::error;
+    error = out_of_memory_;
+  }
   // Before anybody is told, so that whoever awaited the end finds it counted.
   Usage usage = request_->usage();
   usage.finish = finish;

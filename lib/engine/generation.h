@@ -27,7 +27,7 @@ class Generation final : public Job {
   void consume(int position, std::span<float> logits) override;
   void on_start(const CachedTokens& cached) override;
   std::optional<Finish> interrupted() const override;
-  void on_end(Finish finish, std::optional<Error> error) override;
+  void on_end(Finish finish, std::optional<Error> error) noexcept override;
   uint32_t tokens_to_keep(Finish finish) const override;
 
  private:
@@ -44,6 +44,7 @@ class Generation final : public Job {
   Sampler sampler_;
   StreamDecoder decoder_;
   StopMatcher stops_;
+  const Error out_of_memory_ = out_of_memory_error();
 };
 
 }  // namespace kvi

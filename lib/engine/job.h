@@ -16,6 +16,11 @@
 
 namespace kvi {
 
+// Made beforehand, for when there is no memory for it.
+inline Error out_of_memory_error() {
+  return Error(Status::OUT_OF_MEMORY, "the system refused memory during a step").retryable();
+}
+
 class Job {
  public:
   explicit Job(std::shared_ptr<SequenceState> sequence)
@@ -37,8 +42,8 @@ class Job {
   virtual void consume(int position, std::span<float> logits) = 0;
   virtual void on_start(const CachedTokens& cached) = 0;
   virtual std::optional<Finish> interrupted() const = 0;  // by cancel or deadline
-  // The last call: tell the outside. The sequence is the core's and the user's again.
-  virtual void on_end(Finish finish, std::optional<Error> error) = 0;
+  // The last call: tell the outside, whatever happens. The sequence is the core's and the user's again.
+  virtual void on_end(Finish finish, std::optional<Error> error) noexcept = 0;
   // Tokens to keep in the sequence when it ends thus.
   virtual uint32_t tokens_to_keep(Finish finish) const = 0;
 

@@ -40,10 +40,10 @@ std::shared_ptr<const LoadedModel> LoadedModel::open(const std::string& path,
   const std::unique_ptr<ModelFile> file = ModelFile::open(path);
   try {
     std::shared_ptr<LoadedModel> model(new LoadedModel);
-    model->metadata_ = file->metadata();
+    model->metadata_ = file->shared_metadata();
     model->format_ = file->format();
-    model->architecture_ = model->metadata_.get_string("general.architecture");
-    if (const std::string* name = model->metadata_.find_string("general.name"))
+    model->architecture_ = model->metadata_->get_string("general.architecture");
+    if (const std::string* name = model->metadata_->find_string("general.name"))
       model->name_ = *name;
     model->file_weights_bytes_ = file->size_bytes();
     for (const TensorInfo& tensor : file->tensors()) {
@@ -93,7 +93,7 @@ void LoadedModel::load_tokenizer(const ModelFile& file) {
 }
 
 void LoadedModel::load_chat_template() {
-  const std::string* source = metadata_.find_string("tokenizer.chat_template");
+  const std::string* source = metadata_->find_string("tokenizer.chat_template");
   const char* of_family = template_of_family(architecture_, tokenizer_.get());
   if (source == nullptr && of_family == nullptr) {
     template_problem_ =

@@ -39,7 +39,7 @@ class LoadedModel {
   ModelFormat format() const { return format_; }
   const std::string& architecture() const { return architecture_; }
   const std::string& fingerprint() const { return fingerprint_; }  // 64 hex digits
-  const Metadata& metadata() const { return metadata_; }
+  const Metadata& metadata() const { return *metadata_; }
   uint64_t file_weights_bytes() const { return file_weights_bytes_; }
   uint64_t num_parameters() const { return num_parameters_; }
   uint64_t weights_bytes() const { return weights_bytes_; }  // as the backend arranges them
@@ -63,7 +63,7 @@ class LoadedModel {
   std::string name_, architecture_, fingerprint_, unsupported_reason_, tokenizer_problem_,
       template_problem_;
   ModelFormat format_ = ModelFormat::gguf;
-  Metadata metadata_;
+  std::shared_ptr<const Metadata> metadata_;
   uint64_t file_weights_bytes_ = 0, num_parameters_ = 0, weights_bytes_ = 0, load_peak_bytes_ = 0;
   std::optional<ModelConfig> config_;
   std::shared_ptr<Backend> backend_;

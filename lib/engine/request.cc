@@ -2,6 +2,7 @@
 
 #include <algorithm>
 
+#include "base/short_memory.h"
 #include "base/text.h"
 
 namespace kvi {
@@ -125,6 +126,9 @@ double Request::add_token(TokenId token, float logprob, std::vector<TokenLogprob
   const Clock::time_point before = last_token_.value_or(created_);
   last_token_ = Clock::now();
   if (!first_token_) first_token_ = last_token_;
+  reserve_more(tokens_, 1);
+  reserve_more(logprobs_, 1);
+  if (options_.top_logprobs > 0) reserve_more(top_, 1);
   tokens_.push_back(token);
   logprobs_.push_back(logprob);
   if (options_.top_logprobs > 0) top_.push_back(std::move(top));

@@ -61,8 +61,9 @@ class Request {
   const GenerateOptions options_;
   const Clock::time_point created_ = Clock::now();
   std::atomic<void*> user_handle_{nullptr};
-  std::atomic<int> cancel_{0};       // 0: no; 1 + CancelMode
-  std::atomic<bool> listed_{false};  // in RequestNews, not yet handed to a waiter
+  std::atomic<int> cancel_{0};            // 0: no; 1 + CancelMode
+  std::atomic<bool> listed_{false};       // in RequestNews, not yet handed to a waiter
+  std::shared_ptr<Request> next_listed_;  // there; guarded by its mutex
 
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;

@@ -1,14 +1,28 @@
 #include "engine/request_news.h"
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "engine/request.h"
 
 namespace kvi {
 
+RequestNews::~RequestNews() {
+  while (first_) pop();  // one by one: a long chain would free itself in as many nested calls
+}
+
+std::shared_ptr<Request> RequestNews::pop() {
+  std::shared_ptr<Request> request = std::move(first_);
+  first_ = std::move(request->next_listed_);
+  if (!first_) last_ = nullptr;
+  return request;
+}
+
 void RequestNews::post(std::shared_ptr<Request> request) {
   if (request->user_handle() == nullptr || request->listed_.exchange(true)) return;
   std::lock_guard lock(mutex_);
-  listed_.push_back(std::move(request));
+  Request* added = request.get();
+  (last_ == nullptr ? first_ : last_->next_listed_) = std::move(request);
+  last_ = added;
   changed_.notify_one();
 }
 
@@ -17,7 +31,7 @@ std::vector<void*> RequestNews::wait(size_t max_count,
   std::unique_lock lock(mutex_);
   const auto deadline = std::chrono::steady_clock::now() +
                         timeout.value_or(std::chrono::milliseconds(0));
-  const auto ready = [&] { return !listed_.empty() || closed_; };
+  const auto ready = [&] { return first_ != nullptr || closed_; };
   std::vector<void*> handles;
   // Requests whose users released them are listed too: only a handle, the end or the deadline ends the wait.
   while (handles.empty()) {
@@ -26,15 +40,16 @@ std::vector<void*> RequestNews::wait(size_t max_count,
     } else if (!changed_.wait_until(lock, deadline, ready)) {
       break;
     }
-    while (!listed_.empty() && handles.size() < max_count) {
-      listed_.front()->listed_.store(false);
-      if (void* handle = listed_.front()->user_handle()) handles.push_back(handle);
-      listed_.pop_front();
+    while (first_ && handles.size() < max_count) {
+      reserve_more(handles, 1);
+      const std::shared_ptr<Request> request = pop();
+      request->listed_.store(false);
+      if (void* handle = request->user_handle()) handles.push_back(handle);
     }
     if (handles.empty() && closed_) throw Error(Status::CLOSED, "the engine has been closed");
     if (max_count == 0) break;
   }
-  if (!listed_.empty()) changed_.notify_one();
+  if (first_) changed_.notify_one();
   return handles;
 }
 

@@ -1,11 +1,11 @@
 // Which requests of an engine have something new: one waiter serves thousands.
 //
-// Thread-safe. Each piece of news goes to one waiter; a request is listed at most once.
+// Thread-safe. Each piece of news goes to one waiter; a request is listed at most once, and is itself the link to the
+// next one, so that listing it cannot fail.
 #pragma once
 
 #include <chrono>
 #include <condition_variable>
-#include <deque>
 #include <memory>
 #include <mutex>
 #include <optional>
@@ -17,6 +17,8 @@ class Request;
 
 class RequestNews {
  public:
+  ~RequestNews();
+
   void post(std::shared_ptr<Request> request);
   // User handles of requests with news, at most max_count; empty after timeout. Throws CLOSED when closed
   // and nothing is left.
@@ -26,9 +28,12 @@ class RequestNews {
   void forget(Request& request);
 
  private:
+  std::shared_ptr<Request> pop();
+
   std::mutex mutex_;
   std::condition_variable changed_;
-  std::deque<std::shared_ptr<Request>> listed_;
+  std::shared_ptr<Request> first_;
+  Request* last_ = nullptr;
   bool closed_ = false;
 };
 

@@ -22,12 +22,11 @@ void Scoring::consume(int position, std::span<float> logits) {
   if (next + 1 == sequence().tokens.size()) set_finish(Finish::length);
 }
 
-void Scoring::on_end(Finish finish, std::optional<Error> error) {
+void Scoring::on_end(Finish finish, std::optional<Error> error) noexcept {
   std::lock_guard lock(mutex_);
   ended_ = true;
   error_ = std::move(error);
-  if (finish == Finish::cancelled)
-    error_ = Error(Status::CLOSED, "the engine was closed while scoring");
+  if (finish == Finish::cancelled) error_ = closed_;
   changed_.notify_all();
 }
 

@@ -28,7 +28,7 @@ class Scoring final : public Job {
   void consume(int position, std::span<float> logits) override;
   void on_start(const CachedTokens&) override {}
   std::optional<Finish> interrupted() const override { return std::nullopt; }
-  void on_end(Finish finish, std::optional<Error> error) override;
+  void on_end(Finish finish, std::optional<Error> error) noexcept override;
   uint32_t tokens_to_keep(Finish) const override { return 0; }
 
  private:
@@ -37,6 +37,7 @@ class Scoring final : public Job {
   size_t next_;  // the first token that has no score yet
   std::mutex mutex_;
   std::condition_variable changed_;
+  const Error closed_{Status::CLOSED, "the engine was closed while scoring"};
   bool ended_ = false;
   std::optional<Error> error_;
 };

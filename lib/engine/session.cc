@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "base/text.h"
 #include "engine/engine_core.h"
 #include "engine/generation.h"
@@ -42,12 +43,10 @@ class Session::Use {
 
 std::shared_ptr<Session> Session::make(const std::shared_ptr<EngineCore>& core,
                                        const std::shared_ptr<SequenceState>& sequence) {
-  try {
-    return std::shared_ptr<Session>(new Session(core, sequence));
-  } catch (...) {
-    core->abandon(*sequence);
-    throw;
-  }
+  Undo abandon([&] { core->abandon(*sequence); });
+  std::unique_ptr<Session> session(new Session(core, sequence));
+  abandon.keep();  // it is the session's
+  return session;
 }
 
 std::shared_ptr<Session> Session::create(const std::shared_ptr<EngineCore>& core,

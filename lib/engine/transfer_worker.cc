@@ -30,12 +30,9 @@ TransferWorker::~TransferWorker() {
   thread_.join();
 }
 
-void TransferWorker::push(std::vector<PageMove> moves) {
+void TransferWorker::push(std::list<PageMove> moves) {
   std::lock_guard lock(mutex_);
-  for (PageMove& move : moves) {
-    moves_.push_back(std::move(move));
-    moves_.back().record.tokens = moves_.back().tokens;
-  }
+  moves_.splice(moves_.end(), moves);
   pushed_.notify_all();
 }
 
@@ -44,9 +41,9 @@ void TransferWorker::run() {
   for (;;) {
     pushed_.wait(lock, [&] { return stopping_ || !moves_.empty(); });
     if (stopping_) return;
-    PageMove move = std::move(moves_.front());
-    moves_.pop_front();
-    move.record.tokens = move.tokens;
+    std::list<PageMove> taken;
+    taken.splice(taken.end(), moves_, moves_.begin());
+    const PageMove& move = taken.front();
     lock.unlock();
     const auto start = std::chrono::steady_clock::now();
     const bool ok = make(move);

@@ -8,8 +8,8 @@
 
 #include <condition_variable>
 #include <cstddef>
-#include <deque>
 #include <functional>
+#include <list>
 #include <memory>
 #include <mutex>
 #include <thread>
@@ -32,7 +32,7 @@ class TransferWorker {
                  Completed completed);
   ~TransferWorker();  // finishes the move it is at, and leaves the others
 
-  void push(std::vector<PageMove> moves);
+  void push(std::list<PageMove> moves);  // allocates nothing
 
  private:
   void run();
@@ -43,7 +43,7 @@ class TransferWorker {
   const Completed completed_;
   std::mutex mutex_;
   std::condition_variable pushed_;
-  std::deque<PageMove> moves_;
+  std::list<PageMove> moves_;
   bool stopping_ = false;
   std::thread thread_;
 };

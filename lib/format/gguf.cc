@@ -337,7 +337,7 @@ class GgufFile final : public ModelFile {
   explicit GgufFile(File file) : file_(std::move(file)) {
     GgufParser parser(file_);
     parser.parse();
-    metadata_ = std::move(parser.metadata);
+    metadata_ = std::make_shared<const Metadata>(std::move(parser.metadata));
     tensors_ = std::move(parser.tensors);
     offsets_ = std::move(parser.offsets);
     for (const TensorInfo& tensor : tensors_) size_bytes_ += tensor.size_bytes;
@@ -345,7 +345,7 @@ class GgufFile final : public ModelFile {
 
   ModelFormat format() const override { return ModelFormat::gguf; }
   const std::string& path() const override { return file_.path(); }
-  const Metadata& metadata() const override { return metadata_; }
+  const std::shared_ptr<const Metadata>& shared_metadata() const override { return metadata_; }
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   uint64_t size_bytes() const override { return size_bytes_; }
   std::string tokenizer_json() const override { return ""; }
@@ -362,7 +362,7 @@ class GgufFile final : public ModelFile {
 
  private:
   File file_;
-  Metadata metadata_;
+  std::shared_ptr<const Metadata> metadata_;
   std::vector<TensorInfo> tensors_;
   std::unordered_map<std::string, uint64_t> offsets_;  // by tensor name, from the start of the file
   uint64_t size_bytes_ = 0;

@@ -34,6 +34,13 @@ using MetadataValue =
 // find_* returns nullptr/nullopt when it is missing, and throws when it is of another type.
 class Metadata {
  public:
+  Metadata() = default;
+  // Not copied but shared: copying a std::variant of strings is undefined where memory runs out (libstdc++ 12).
+  Metadata(const Metadata&) = delete;
+  Metadata& operator=(const Metadata&) = delete;
+  Metadata(Metadata&&) = default;
+  Metadata& operator=(Metadata&&) = default;
+
   bool contains(std::string_view key) const;
   std::optional<bool> find_bool(std::string_view key) const;
   std::optional<int64_t> find_int(std::string_view key) const;      // integers of any width
@@ -76,7 +83,8 @@ class ModelFile {
 
   virtual ModelFormat format() const = 0;
   virtual const std::string& path() const = 0;
-  virtual const Metadata& metadata() const = 0;
+  virtual const std::shared_ptr<const Metadata>& shared_metadata() const = 0;
+  const Metadata& metadata() const { return *shared_metadata(); }
   virtual const std::vector<TensorInfo>& tensors() const = 0;
   virtual uint64_t size_bytes() const = 0;  // of all tensors
 

@@ -36,10 +36,12 @@ DType dtype_of(const SafetensorsEntry& entry, const File& file) {
 class SafetensorsModel final : public ModelFile {
  public:
   SafetensorsModel(const std::string& path, const std::string& folder)
-      : path_(path), folder_(folder), metadata_(read_hf_config(folder)) {
-    architecture_ = metadata_.get_string("general.architecture");
-    num_layers_ = metadata_.get_int(architecture_ + ".block_count");
-    is_tied_ = metadata_.find_bool("kvinfer.tie_word_embeddings").value_or(false);
+      : path_(path),
+        folder_(folder),
+        metadata_(std::make_shared<const Metadata>(read_hf_config(folder))) {
+    architecture_ = metadata_->get_string("general.architecture");
+    num_layers_ = metadata_->get_int(architecture_ + ".block_count");
+    is_tied_ = metadata_->find_bool("kvinfer.tie_word_embeddings").value_or(false);
   }
 
   // The names of the tensors that the file holds, as it names them.
@@ -70,7 +72,7 @@ class SafetensorsModel final : public ModelFile {
 
   ModelFormat format() const override { return ModelFormat::safetensors; }
   const std::string& path() const override { return path_; }
-  const Metadata& metadata() const override { return metadata_; }
+  const std::shared_ptr<const Metadata>& shared_metadata() const override { return metadata_; }
   const std::vector<TensorInfo>& tensors() const override { return tensors_; }
   uint64_t size_bytes() const override { return size_bytes_; }
 
@@ -96,7 +98,7 @@ class SafetensorsModel final : public ModelFile {
 
  private:
   void check_vocabulary() const {
-    const int64_t vocab_size = metadata_.get_int(architecture_ + ".vocab_size");
+    const int64_t vocab_size = metadata_->get_int(architecture_ + ".vocab_size");
     const TensorInfo* embedding = find("token_embd.weight");
     if (embedding == nullptr || embedding->rows == vocab_size) return;
     throw Error(Status::CORRUPT,
@@ -105,7 +107,7 @@ class SafetensorsModel final : public ModelFile {
   }
 
   void check_biases() const {
-    const auto* biased = metadata_.find_strings("kvinfer.biased_projections");
+    const auto* biased = metadata_->find_strings("kvinfer.biased_projections");
     if (biased == nullptr) return;
     for (int64_t layer = 0; layer < num_layers_; ++layer) {
       for (const std::string& projection : *biased) {
@@ -177,7 +179,7 @@ class SafetensorsModel final : public ModelFile {
 
   std::string path_;
   std::string folder_;
-  Metadata metadata_;
+  std::shared_ptr<const Metadata> metadata_;
   std::string architecture_;
   int64_t num_layers_ = 0;
   bool is_tied_ = false;

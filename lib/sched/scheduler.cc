@@ -3,6 +3,7 @@
 #include <algorithm>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 
 namespace kvi {
 namespace {
@@ -26,6 +27,12 @@ bool Scheduler::enqueue(SchedSequence& sequence) {
                                       false)
                                .num_tokens(cache_.page_len());
   }
+  // So that neither steps nor preemption allocate for it.
+  const size_t num_waiting_ones = static_cast<size_t>(waiting_.size()) + 1;
+  reserve_more(running_, num_waiting_ones);
+  visited_.reserve(running_.capacity());
+  step_.items.reserve(running_.capacity());
+  waiting_.reserve(running_.size() + num_waiting_ones);
   sequence.tenant = sequence.pages->scope;
   shares_.join(sequence.tenant);
   waiting_.push(sequence);
@@ -150,10 +157,14 @@ bool Scheduler::swaps(const SchedSequence& victim) const {
 }
 
 void Scheduler::preempt(SchedSequence& victim) {
-  uint64_t needed;
-  const std::vector<TokenId> none;
-  const std::vector<TokenId>& tokens = victim.tokens != nullptr ? *victim.tokens : none;
-  if (swaps(victim) && cache_.suspend(*victim.pages, tokens, TierId::host, &needed)) {
+  bool is_swapped = false;
+  if (swaps(victim)) {
+    uint64_t needed;
+    // Where memory is short it is computed again.
+    try_to(
+        [&] { is_swapped = cache_.suspend(*victim.pages, *victim.tokens, TierId::host, &needed); });
+  }
+  if (is_swapped) {
     ++stats_.preemptions_swapped;
   } else {
     cache_.park(*victim.pages);
@@ -171,12 +182,16 @@ void Scheduler::look_up(SchedSequence& sequence) {
   if (sequence.attached) return;
   sequence.attached = true;
   if (sequence.tokens == nullptr) return;
-  cache_.attach(*sequence.pages, *sequence.tokens, sequence.first_wanted, step_.copies);
+  // Where memory is short all of it is computed.
+  try_to([&] {
+    cache_.attach(*sequence.pages, *sequence.tokens, sequence.first_wanted, step_.copies);
+  });
 }
 
 const Step& Scheduler::schedule() {
   // Where somebody was preempted, and still nobody could go on, it is tried again with what that has freed.
   without_pages_ = nullptr;
+  step_.copies.clear();
   if (plan(Retry::yes)) return step_;
   plan(Retry::no);
   if (step_.items.empty() && step_.copies.empty() && step_.exhausted == nullptr &&

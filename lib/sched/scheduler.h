@@ -58,6 +58,8 @@ class Scheduler {
   bool enqueue(SchedSequence& sequence);
   void remove(SchedSequence& sequence);  // it has ended, waiting or running
   const Step& schedule();                // valid until the next call, which reuses its memory
+  // The one that is being made: where schedule throws, its copies are to be made and finished all the same.
+  const Step& step() const { return step_; }
   // One that waits, or else the least urgent running request, gives up its pages, where any has some. Between schedule
   // and commit: never.
   bool preempt_one();

@@ -9,6 +9,7 @@
 
 #include <vector>
 
+#include "base/short_memory.h"
 #include "sched/fair_share.h"
 #include "sched/sched_sequence.h"
 
@@ -17,6 +18,9 @@ namespace kvi {
 class WaitingQueue {
  public:
   void push(SchedSequence& sequence) { waiting_.push_back(&sequence); }
+  void reserve(size_t count) {  // so that pushing allocates nothing
+    if (count > waiting_.capacity()) reserve_more(waiting_, count - waiting_.size());
+  }
   bool erase(SchedSequence& sequence) { return std::erase(waiting_, &sequence) > 0; }
   SchedSequence* next(const FairShare& shares) const;  // nullptr: nobody waits
   // Takes the next one out, and counts whom it passed.
