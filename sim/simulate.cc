@@ -112,7 +112,9 @@ bool simulate(const SimulateOptions& options) {
   Coverage coverage;
   uint64_t num_failed = 0;
   std::string trace;
-  for (uint64_t seed = options.first_seed; seed <= options.last_seed; ++seed) {
+  const uint64_t num_seeds = options.last_seed - options.first_seed + 1;
+  for (uint64_t i = 0; i < num_seeds; ++i) {
+    const uint64_t seed = options.first_seed + i;
     std::vector<Operation> operations = make_operations(seed, options.num_operations,
                                                         options.faults);
     if (!options.kept.empty()) {
@@ -127,7 +129,6 @@ bool simulate(const SimulateOptions& options) {
     ++num_failed;
     report(seed, operations, outcome, options);
   }
-  const uint64_t num_seeds = options.last_seed - options.first_seed + 1;
   std::printf(
       "seeds %llu, operations %lld each, failed %llu\n", static_cast<unsigned long long>(num_seeds),
       static_cast<long long>(options.num_operations), static_cast<unsigned long long>(num_failed));

@@ -58,6 +58,9 @@ bool run_simulation(Arguments& arguments) {
     }
     simulate.first_seed = kvi::sim::parse_number(arguments.seeds.substr(0, dots));
     simulate.last_seed = kvi::sim::parse_number(arguments.seeds.substr(dots + 2));
+    if (simulate.last_seed < simulate.first_seed) {
+      throw kvi::Error(kvi::Status::INVALID_ARGUMENT, "--seeds takes A..B, the smaller one first");
+    }
   }
   simulate.shrinks = !arguments.does_not_shrink;
   simulate.faults = kvi::sim::parse_faults(arguments.faults);

@@ -15,6 +15,8 @@ namespace kvi {
 namespace {
 
 constexpr std::chrono::milliseconds kPauseAfterFailure{100};
+constexpr std::chrono::milliseconds kShortWait{1};
+constexpr int kMostStepsWithoutItems = 1000;
 
 }  // namespace
 
@@ -297,7 +299,7 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
     const Step& step = scheduler_->schedule();
     dispatch_moves();
     if (step.exhausted != nullptr) {
-      if (wait_for_shared_memory(*step.exhausted, lock)) continue;
+      if (wait_for_memory(*step.exhausted, lock)) continue;
       end_job(job_of(*step.exhausted), Finish::error, exhausted_error(*step.exhausted));
       continue;
     }
@@ -306,13 +308,12 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
       copies.finish();
       if (step.copies.empty()) {
         wait_for_work(lock, next_expiry);
-      } else if (cache_->prefixes().num_moves() > 0) {
-        // What moves holds the pages that are wanted; its reports need the mutex.
-        work_.wait_for(lock, std::chrono::milliseconds(1));
+      } else {
+        go_on_without_items(lock);
       }
       continue;
     }
-    num_memory_waits_ = 0;
+    num_memory_waits_ = num_steps_without_items_ = 0;
     prepare(step);
     lock.unlock();
     copies.make();
@@ -323,6 +324,20 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
     copies.finish();
     commit(step);
     note_prefill_rate(batch_.forward.num_rows(), took_us);
+  }
+}
+
+// Pages were copied for somebody who then found no room. What moves may hold the pages that are wanted; its reports, and
+// everybody else, need the mutex. If it goes on like this one request ends, so that the others do not wait for ever.
+void EngineCore::go_on_without_items(std::unique_lock<std::mutex>& lock) {
+  if (++num_steps_without_items_ > kMostStepsWithoutItems && !jobs_.empty() &&
+      cache_->prefixes().num_moves() == 0) {
+    num_steps_without_items_ = 0;
+    Job& oldest = *jobs_.front();
+    return end_job(oldest, Finish::error, exhausted_error(oldest.scheduled()));
+  }
+  if (num_steps_without_items_ > 1 || cache_->prefixes().num_moves() > 0) {
+    work_.wait_for(lock, kShortWait);
   }
 }
 
@@ -354,9 +369,12 @@ void EngineCore::prepare(const Step& step) {
     const int first = pages.num_tokens;
     if (!job.started) {
       job.started = true;
+      // What was loaded may have been lost again, and loaded once more.
+      const int from_host = std::min(first, pages.loaded_tokens[0]);
+      const int from_disk = std::min(first - from_host, pages.loaded_tokens[1]);
       job.on_start({.total = static_cast<uint32_t>(first),
-                    .host = static_cast<uint32_t>(pages.loaded_tokens[0]),
-                    .disk = static_cast<uint32_t>(pages.loaded_tokens[1])});
+                    .host = static_cast<uint32_t>(from_host),
+                    .disk = static_cast<uint32_t>(from_disk)});
     }
     pages.loaded_tokens = {};
     forward.sequences.push_back({forward.num_rows(), item.num_tokens, first});

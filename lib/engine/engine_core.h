@@ -94,6 +94,11 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   // Pages for the first num_tokens positions of a sequence that was computed elsewhere. Throws EXHAUSTED.
   void reserve_restored(const SessionOptions& options, int num_tokens, SequencePages& pages);
   void release_pages(SequencePages& pages);
+  // While somebody holds pages so, requests that lack some wait.
+  void count_held(int change) {
+    std::lock_guard lock(mutex_);
+    num_held_ += change;
+  }
   // A sequence with these tokens whose first kv_len positions the reserved pages now hold. It is never indexed, as
   // only checksums vouch for them; unless kv_len is 0.
   std::shared_ptr<SequenceState> adopt_sequence(const SessionOptions& options,
@@ -122,7 +127,8 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
 
   class Copies;
 
-  bool wait_for_shared_memory(const SchedSequence& sequence, std::unique_lock<std::mutex>& lock);
+  void go_on_without_items(std::unique_lock<std::mutex>& lock);
+  bool wait_for_memory(const SchedSequence& sequence, std::unique_lock<std::mutex>& lock);
   void run_steps(std::unique_lock<std::mutex>& lock);
   void reap_interrupted();
   void prepare(const Step& step);
@@ -144,6 +150,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void note_prefill_rate(int num_tokens, int64_t took_us);
   void note_rate(double& mean, double rate);
   void finish_stores(std::unique_lock<std::mutex>& lock);
+  void tell_disk_failure();
   void complete_move(const PageMove& move, bool ok, double seconds);
   SequencePages look_up_sequence(const std::string& tenant, bool reads_shared);
   std::shared_ptr<PinnedPrefix> make_pin(SequencePages pages, const PinOptions& options);
@@ -203,6 +210,9 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   std::vector<float> logits_;  // [max_logit_rows, vocab]
   int max_logit_rows_ = 0;
   int num_memory_waits_ = 0;  // since the last step
+  int num_steps_without_items_ = 0;
+  int num_held_ = 0;               // sequences that no session has, of snapshots
+  std::string last_disk_failure_;  // the transfer thread's
 
   std::vector<std::shared_ptr<TierStore>> stores_;  // [lower tier]
   std::shared_ptr<ForeignPages> foreign_pages_;     // thread-safe; nullptr: there is no disk tier

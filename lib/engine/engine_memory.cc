@@ -3,13 +3,14 @@
 #include <utility>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "base/text.h"
 #include "engine/engine_core.h"
 
 namespace kvi {
 namespace {
 
-// How long a request waits for memory of a shared budget: about ten seconds, in which others may end their steps.
+// How long a request waits for memory that others hold: about ten seconds, in which others may end their steps.
 constexpr std::chrono::milliseconds kMemoryWait{10};
 constexpr int kMostMemoryWaits = 1000;
 constexpr int kLeastPrefillTokens = 32;
@@ -40,9 +41,14 @@ void EngineCore::suspend_pages(SequencePages& pages, std::span<const TokenId> to
   uint64_t needed = 0;
   if (cache_->suspend(pages, tokens, tier, &needed)) return;
   const uint64_t available = lower->budget_bytes() - lower->pinned_bytes();
-  throw Error(Status::EXHAUSTED,
-              concat("the ", name, " tier has no room to keep the session: it needs ", needed,
-                     " bytes, ", available, " are not pinned by others"))
+  const std::string failure = lower->store().stats().last_failure;
+  const std::string why = needed > available ? concat(available, " are not pinned by others")
+                          : failure.empty()
+                              ? "and others are being moved; try again when they are done"
+                              : concat("and the tier fails: ", failure);
+  throw Error(
+      Status::EXHAUSTED,
+      concat("the ", name, " tier cannot keep the session now: it needs ", needed, " bytes, ", why))
       .amounts(needed, available)
       .retryable();
 }
@@ -52,10 +58,11 @@ void EngineCore::set_budget(uint64_t num_bytes) {
   std::lock_guard lock(mutex_);
   const uint64_t most = cache_->prefixes().pages().range_bytes();
   if (num_bytes < cache_->least_budget() || num_bytes > most) {
-    throw Error(
-        Status::INVALID_ARGUMENT,
-        concat("kv_budget_bytes is ", num_bytes, "; it must be from ", cache_->least_budget(),
-               " (one page of each layer group) to ", most, " (the device's memory)"))
+    throw Error(Status::INVALID_ARGUMENT,
+                concat("kv_budget_bytes is ", num_bytes, "; it must be from ",
+                       cache_->least_budget(), " (one page of each layer group, in granules of ",
+                       cache_->prefixes().pages().granule_bytes(), ") to ", most,
+                       " (what addresses were reserved for when it was created)"))
         .amounts(num_bytes, most);
   }
   cache_->prefixes().pages().set_budget(num_bytes);
@@ -110,16 +117,19 @@ void EngineCore::keep_within_budget() {
   }
 }
 
-// Waits a little, where the others of a shared budget may still give back what this request lacks.
-bool EngineCore::wait_for_shared_memory(const SchedSequence& sequence,
-                                        std::unique_lock<std::mutex>& lock) {
+// Waits a little, where a snapshot that is being written or read, or the others of a shared budget, may still give back
+// what this request lacks.
+bool EngineCore::wait_for_memory(const SchedSequence& sequence,
+                                 std::unique_lock<std::mutex>& lock) {
   const DevicePages& pages = cache_->prefixes().pages();
-  const bool may_come = options_.shared_budget && options_.shared_budget->num_members() > 1 &&
-                        options_.shared_budget->leased() > pages.mapped_bytes() &&
+  const bool others_have_some = options_.shared_budget &&
+                                options_.shared_budget->num_members() > 1 &&
+                                options_.shared_budget->leased() > pages.mapped_bytes();
+  const bool may_come = (others_have_some || num_held_ > 0) &&
                         bytes_alone(sequence) <= pages.limit_bytes();
   if (!may_come || num_memory_waits_ >= kMostMemoryWaits) return false;
   ++num_memory_waits_;
-  options_.shared_budget->call_for_memory(budget_member_);
+  if (others_have_some) options_.shared_budget->call_for_memory(budget_member_);
   work_.wait_for(lock, kMemoryWait);
   return true;
 }
@@ -163,7 +173,19 @@ void EngineCore::note_rate(double& mean, double rate) {
   scheduler_->set_rates(rates_);
 }
 
+// On the transfer thread, without the mutex: what is logged may come back to the engine. Each failure is logged once.
+void EngineCore::tell_disk_failure() {
+  metrics_->disk_failed();
+  try_to([&] {
+    std::string failure = stores_[static_cast<int>(TierId::disk) - 1]->stats().last_failure;
+    if (failure.empty() || failure == last_disk_failure_) return;
+    last_disk_failure_ = std::move(failure);
+    log_message(log_, LogLevel::warning, concat("the disk tier fails: ", last_disk_failure_));
+  });
+}
+
 void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {
+  if (!ok && move.tier == TierId::disk) tell_disk_failure();
   std::lock_guard lock(mutex_);
   if (ok && move.tier == TierId::host && move.kind != MoveKind::discard && seconds > 0) {
     note_rate(rates_.host_bytes_per_second,
@@ -220,7 +242,8 @@ void EngineCore::show_gauges() {
 
 // The one that is too small.
 const char* EngineCore::budget_name() const {
-  return cache_->budget_bytes() < cache_->prefixes().pages().budget_bytes()
+  return options_.shared_budget &&
+                 options_.shared_budget->limit() < cache_->prefixes().pages().budget_bytes()
              ? "the limit of the shared budget"
              : "kv_budget_bytes";
 }

@@ -14,8 +14,11 @@ namespace {
 // Pages that no session holds, given back at the end of the scope.
 class HeldPages {
  public:
-  explicit HeldPages(EngineCore& core) : core_(core) {}
-  ~HeldPages() { core_.release_pages(pages); }
+  explicit HeldPages(EngineCore& core) : core_(core) { core_.count_held(1); }
+  ~HeldPages() {
+    core_.release_pages(pages);
+    core_.count_held(-1);
+  }
   HeldPages(const HeldPages&) = delete;
   HeldPages& operator=(const HeldPages&) = delete;
 
