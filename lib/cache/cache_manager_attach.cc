@@ -153,7 +153,7 @@ void CacheManager::attach_partial(SequencePages& sequence, const PrefixTree::Par
   std::vector<PageId> sources, own;
   sources.reserve(static_cast<size_t>(num_groups()));
   own.reserve(static_cast<size_t>(num_groups()));
-  reserve_more(copies, static_cast<size_t>(2 * num_groups()));
+  reserve_more(copies, 2 * static_cast<size_t>(num_groups()));
   reserve_more(sequence.loading, static_cast<size_t>(num_groups()));
   for (std::vector<PageId>& table : sequence.tables) reserve_more(table, 1);
   Undo let_go([&] {

@@ -96,7 +96,8 @@ void PrefixCache::store_wanted() {
   // Where the tiers cannot keep up, what became idle first goes without a copy.
   while (wanted_.size() > kMostWanted) wanted_.pop_front();
   while (!wanted_.empty() && num_moves() < kMostBackgroundMoves) {
-    const auto [node, group] = wanted_.front();
+    const NodeId node = wanted_.front().node;
+    const int group = wanted_.front().group;
     wanted_.pop_front();
     if (!tree_.exists(node)) continue;
     const PageId page = tree_.place(node, TierId::device, group);
