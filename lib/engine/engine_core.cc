@@ -17,6 +17,7 @@ namespace {
 constexpr std::chrono::milliseconds kPauseAfterFailure{100};
 constexpr std::chrono::milliseconds kShortWait{1};
 constexpr int kMostStepsWithoutItems = 1000;
+constexpr int kMostDispatchFailures = 50;
 
 }  // namespace
 
@@ -342,11 +343,16 @@ void EngineCore::go_on_without_items(std::unique_lock<std::mutex>& lock) {
 }
 
 void EngineCore::wait_for_work(std::unique_lock<std::mutex>& lock, int64_t until_us) {
-  // Where there was no memory to dispatch them, it is tried again.
+  // Where there was no memory to dispatch them, it is tried again, but not for ever: somebody waits for them.
   if (worker_ && cache_->prefixes().has_planned_moves()) {
+    if (++num_dispatch_failures_ > kMostDispatchFailures) {
+      num_dispatch_failures_ = 0;
+      throw std::bad_alloc();
+    }
     work_.wait_for(lock, kPauseAfterFailure / 10);
     return;
   }
+  num_dispatch_failures_ = 0;
   if (until_us == PinnedPrefix::kNever) return work_.wait(lock);
   work_.wait_for(lock,
                  std::chrono::microseconds(std::max<int64_t>(0, until_us - clock_->now_us())));

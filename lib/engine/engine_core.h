@@ -211,6 +211,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   int max_logit_rows_ = 0;
   int num_memory_waits_ = 0;  // since the last step
   int num_steps_without_items_ = 0;
+  int num_dispatch_failures_ = 0;
   int num_held_ = 0;               // sequences that no session has, of snapshots
   std::string last_disk_failure_;  // the transfer thread's
 
