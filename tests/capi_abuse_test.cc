@@ -698,6 +698,11 @@ void CapiAbuse::abuse_budgets() {
   with("fifo", [](auto& o) { o.eviction_policy = "fifo"; });
   with("cache_secret", [](auto& o) { o.cache_secret_size = 4; });
   with("host_cache_bytes", [](auto& o) { o.host_cache_bytes = UINT64_MAX; });
+  const uint64_t too_much = uint64_t{1} << 45;  // more memory than machines have
+  with("kv_budget_bytes", [&](auto& o) { o.kv_budget_bytes = too_much; });
+  with("kv_budget_max_bytes", [&](auto& o) { o.kv_budget_max_bytes = too_much; });
+  with("host_cache_bytes", [&](auto& o) { o.host_cache_bytes = too_much; });
+  with("host tier of 1 bytes", [](auto& o) { o.host_cache_bytes = 1; });
   with("disk_cache_folder", [](auto& o) { o.disk_cache_bytes = 1 << 20; });
   with("disk_cache_folder", [](auto& o) { o.disk_cache_folder = ""; });
   EXPECT_EQ(out, nullptr);

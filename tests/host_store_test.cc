@@ -70,13 +70,14 @@ TEST(HostStoreTest, AnyOtherRecordIsAMiss) {
   EXPECT_TRUE(holds(store, 3, page));
 }
 
-TEST(HostStoreTest, NoBudgetIsNoTier) {
-  HostStore store(two_groups(), 0, reserve_host_memory);
-  EXPECT_EQ(store.num_slots(0), 0);
-  EXPECT_FALSE(put(store, 0, TestPage(1)));
-  EXPECT_FALSE(holds(store, 0, TestPage(1)));
-  store.discard(0, 0);
-  EXPECT_EQ(store.stats().num_refused, 1u);
+TEST(HostStoreTest, ABudgetHoldsAPageOfEachGroup) {
+  uint64_t least = 0;
+  for (const TierGroup& group : two_groups()) least += group.page_bytes;
+  EXPECT_ERROR(HostStore(two_groups(), least - 1, reserve_host_memory), INVALID_ARGUMENT,
+               "too small for one page of each layer group");
+  HostStore store(two_groups(), least, reserve_host_memory);
+  EXPECT_GE(store.num_slots(0), 1);
+  EXPECT_GE(store.num_slots(1), 1);
 }
 
 TEST(HostStoreTest, BudgetsBeyondAllAddressesAreOutOfMemory) {

@@ -47,6 +47,16 @@ TEST(ReplacementFileTest, TheOldFileStaysUntilCommit) {
   EXPECT_EQ(names_in(folder), Names{"file"});
 }
 
+TEST(ReplacementFileTest, ANameMayBeAsLongAsTheSystemAllows) {
+  const TempFolder folder;
+  const std::string name(255, 'x');
+  ReplacementFile file(folder.path(name));
+  file.write(bytes_of("new"));
+  EXPECT_EQ(names_in(folder)[0].size(), 255u);
+  file.commit();
+  EXPECT_EQ(names_in(folder), Names{name});
+}
+
 TEST(ReplacementFileTest, WithoutCommitNothingIsLeftBehind) {
   const TempFolder folder;
   const std::string path = folder.write("file", "old");

@@ -357,7 +357,8 @@ typedef struct kvi_engine_options {
   uint32_t page_len;    /* 16: tokens of a KV page; a power of two, 16 to 256 */
   uint32_t num_threads; /* KVI_AUTO: as the device's default; at most 256 */
   int32_t activations;  /* KVI_ACTIVATIONS_INT8 */
-  /* 1 GiB: KV pages never take more; memory is taken as pages are first used */
+  /* 1 GiB: KV pages never take more; memory is taken as pages are first used. At most the machine's memory, like
+   * the two other amounts of memory below */
   uint64_t kv_budget_bytes;
   kvi_log_fn log;             /* NULL: no log */
   void* log_user;             /* NULL */
@@ -379,9 +380,11 @@ typedef struct kvi_engine_options {
   double tenant_share;
   /* NULL: random, or the disk cache's own; what keeps tenants apart in keys, the same after a restart if you give it */
   const void* cache_secret;
-  size_t cache_secret_size;  /* 0 */
-  uint64_t host_cache_bytes; /* 0: no host tier; strict */
-  uint64_t disk_cache_bytes; /* 0: no disk tier; strict, over all files in its folder */
+  size_t cache_secret_size; /* 0, which is no secret given */
+  /* 0: no host tier; strict; at least one page of each layer group */
+  uint64_t host_cache_bytes;
+  /* 0: no disk tier; strict, over all files in its folder; at least one page of each layer group */
+  uint64_t disk_cache_bytes;
   /* NULL; UTF-8, zero-terminated. One engine has a folder: a second one goes without its disk tier, and logs it */
   const char* disk_cache_folder;
 } kvi_engine_options;

@@ -2,6 +2,7 @@
 
 #include <array>
 #include <cerrno>
+#include <climits>
 #include <utility>
 
 #include "base/error.h"
@@ -25,6 +26,13 @@ std::string random_suffix() {
   return ".tmp-" + to_hex(bits);
 }
 
+// Beside the path, with as much of its name as names may be long.
+std::string temporary_path(const std::string& path) {
+  const std::string suffix = random_suffix();
+  const size_t name_begin = path.find_last_of('/') + 1;  // 0 where there is no slash
+  return path.substr(0, name_begin + (NAME_MAX - suffix.size())) + suffix;
+}
+
 std::string folder_of(const std::string& path) {
   const size_t slash = path.find_last_of('/');
   return slash == std::string::npos ? "." : path.substr(0, slash + 1);
@@ -44,7 +52,7 @@ ReplacementFile::ReplacementFile(const std::string& path, std::shared_ptr<FileSy
     throw Error(Status::INVALID_ARGUMENT,
                 concat(quoted(path, 400), " is not a regular file; only such a file is replaced"));
   }
-  written_path_ = path + random_suffix();
+  written_path_ = temporary_path(path);
   IoResult<std::unique_ptr<OpenFile>> file = files_->open(written_path_, OpenMode::create_new);
   if (!file.ok()) throw_io(file.error, concat("cannot create ", quoted(written_path_, 400)));
   file_ = std::move(file.value);

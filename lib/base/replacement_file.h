@@ -1,7 +1,7 @@
 // A new file that takes the place of an older one in one step, or leaves it as it was.
 //
-// The bytes go to PATH.tmp-<random> with mode 0600; commit() makes them PATH. Until then, and when anything fails,
-// PATH is untouched, and the destructor removes what was written.
+// The bytes go to PATH.tmp-<random> (its name cut where it would be too long) with mode 0600; commit() makes them PATH.
+// Until then, and when anything fails, PATH is untouched, and the destructor removes what was written.
 //
 // Not thread-safe.
 #pragma once

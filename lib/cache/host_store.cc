@@ -5,6 +5,7 @@
 #include <limits>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace kvi {
 
@@ -135,8 +136,19 @@ class HostStore::GroupSlots {
 HostStore::HostStore(const std::vector<TierGroup>& groups, uint64_t budget_bytes,
                      const std::function<std::unique_ptr<MemoryRange>(uint64_t)>& reserve_pages)
     : budget_bytes_(budget_bytes) {
+  uint64_t least = 0;
   for (const TierGroup& group : groups) {
     KVI_CHECK(group.page_bytes > 0 && group.page_len > 0);
+    least += group.page_bytes;
+  }
+  if (budget_bytes < least) {
+    throw Error(Status::INVALID_ARGUMENT,
+                concat("a host tier of ", budget_bytes,
+                       " bytes is too small for one page of each layer group (", least,
+                       " bytes); raise its capacity"))
+        .amounts(least, budget_bytes);
+  }
+  for (const TierGroup& group : groups) {
     groups_.push_back(std::make_unique<GroupSlots>(group, budget_bytes, reserve_pages));
   }
   stats_.capacity_bytes = budget_bytes;

@@ -34,6 +34,14 @@ std::vector<TierGroup> tier_groups(const std::vector<LayerGroup>& groups) {
   return result;
 }
 
+// More than there is would be found out only as the pages come into use, by a process that the system ends.
+void check_fits_memory(const char* name, uint64_t num_bytes, uint64_t memory_bytes) {
+  if (num_bytes <= memory_bytes) return;
+  throw Error(Status::INVALID_ARGUMENT, concat(name, " is ", num_bytes, " and this machine has ",
+                                               memory_bytes, " bytes of memory; lower it"))
+      .amounts(num_bytes, memory_bytes);
+}
+
 void add_host_tier(const LoadedModel& model, const EngineOptions& options,
                    const std::vector<LayerGroup>& groups, CacheOptions& cache) {
   Backend& backend = model.backend();
@@ -94,11 +102,13 @@ std::string describe_layouts(const ModelConfig& config, const std::vector<LayerG
 
 CacheOptions cache_options_for(const LoadedModel& model, const EngineOptions& options,
                                const std::vector<LayerGroup>& groups) {
+  const uint64_t memory_bytes = total_memory_bytes();
+  check_fits_memory("kv_budget_bytes", options.kv_budget_bytes, memory_bytes);
+  check_fits_memory("kv_budget_max_bytes", options.kv_budget_max_bytes, memory_bytes);
+  check_fits_memory("host_cache_bytes", options.host_cache_bytes, memory_bytes);
   CacheOptions cache;
   cache.budget_bytes = options.kv_budget_bytes;
-  // Addresses cost nothing: the budget may be raised up to the memory there is.
-  cache.range_bytes = std::max(
-      {options.kv_budget_bytes, options.kv_budget_max_bytes, total_memory_bytes()});
+  cache.range_bytes = memory_bytes;  // addresses cost nothing: the budget may be raised up to it
   cache.shared_budget = options.shared_budget;
   cache.prefix_caching = options.prefix_caching;
   cache.eviction_policy = options.eviction_policy;
