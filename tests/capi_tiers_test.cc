@@ -198,6 +198,30 @@ TEST_F(CapiTiers, RestartedEngineFindsItsPrefixesOnTheDisk) {
   EXPECT_EQ(result.tokens, text);
 }
 
+TEST_F(CapiTiers, ClosingStoresWhatBecameIdleLast) {
+  const TempFolder folder;
+  kvi_engine_options options = small_engine();
+  options.disk_cache_bytes = 4 << 20;
+  options.disk_cache_folder = folder.path().c_str();
+  std::vector<Tokens> prompts;
+  for (int i = 0; i < 10; ++i) prompts.push_back(random_tokens(240));  // more than goes at once
+  {
+    const Engine engine = open(options);
+    std::vector<Session> sessions;
+    for (const Tokens& prompt : prompts) {
+      sessions.push_back(open_session(engine, "a"));
+      append(sessions.back(), prompt);
+      generate(sessions.back(), 1);
+    }
+    sessions.clear();
+    ok([&](kvi_error** e) { return kvi_engine_close(engine.get(), KVI_FOREVER, e); });
+  }
+  const Engine engine = open(options);
+  for (const Tokens& prompt : prompts) {
+    EXPECT_EQ(probe(engine, "a", prompt).disk_tokens, prompt.size());
+  }
+}
+
 TEST_F(CapiTiers, ProbeSaysInWhatTheEngineDiffersThatLeftAPrefixOnTheDisk) {
   const TempFolder folder;
   const Tokens prompt = random_tokens(70), unknown = random_tokens(70);

@@ -151,14 +151,15 @@ void EngineCore::dispatch_moves() {
   if (!moves.empty()) worker_->push(std::move(moves));
 }
 
-// At the end: what is on its way to the disk is there after a restart.
+// At the end: what became idle, and what is on its way to the disk, is there after a restart.
 void EngineCore::finish_stores(std::unique_lock<std::mutex>& lock) {
   if (cache_->prefixes().tier(TierId::disk) == nullptr) return;
   const int64_t until_us = clock_->now_us() + kFinishStoresUs;
+  dispatch_moves();  // also plans copies of what became idle since the last step
   while (cache_->prefixes().num_moves() > 0 && clock_->now_us() < until_us) {
-    dispatch_moves();
     if (cache_->prefixes().num_running_moves() == 0) return;  // no memory for any: they are lost
     work_.wait_for(lock, kMemoryWait);
+    dispatch_moves();
   }
 }
 
