@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs into a prefix, moves the prefix, and builds and runs the README's two programs against it: the
 # C one (C11) through pkg-config, the C++ one (C++17) through find_package. Builds examples/c and
-# examples/cpp against it too, and runs those about the cache.
+# examples/cpp against it too, and runs those about the cache; restart twice, and the second run finds the first one's pages.
 # Usage: check_packaging.sh BUILD_DIR SOURCE_DIR
 set -euo pipefail
 build=$1 source=$2
@@ -59,3 +59,8 @@ for program in "$work/first_text" "$work/chat/build/chat" "$work"/examples/{shar
   echo "${program##*/}: ${text:0:200}"
   [[ -n $text ]] || { echo "${program##*/} wrote nothing"; exit 1; }
 done
+for run in first second; do
+  text=$("$work/examples/restart" "$model" "$work/restart")
+  echo "restart, $run run: $text"
+done
+[[ $text =~ ([1-9][0-9]*)" of them on the disk" ]] || { echo "restart found nothing on the disk"; exit 1; }
