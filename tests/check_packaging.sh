@@ -1,7 +1,8 @@
 #!/usr/bin/env bash
 # Installs into a prefix, moves the prefix, and builds and runs the README's two programs against it: the
 # C one (C11) through pkg-config, the C++ one (C++17) through find_package. Builds examples/c and
-# examples/cpp against it too, and runs those about the cache; restart twice, and the second run finds the first one's pages.
+# examples/cpp against it too, and runs those about the cache (restart twice: the second run finds the first one's pages), and
+# the program that the blocks of docs/using-the-cache.md make.
 # Usage: check_packaging.sh BUILD_DIR SOURCE_DIR
 set -euo pipefail
 build=$1 source=$2
@@ -39,7 +40,9 @@ for example in "$source"/examples/cpp/*.cpp; do
   program=$work/examples/$(basename "$example" .cpp)
   "${CXX:-c++}" -std=c++17 -Wall -Wextra -Wpedantic -Werror "$example" -o "$program" "${flags[@]}"
 done
-echo "the programs in examples/c and examples/cpp build"
+awk '/^```c$/ { inside = 1; next } /^```$/ { inside = 0 } inside' "$source/docs/using-the-cache.md" > "$work/guide.c"
+"${CC:-cc}" -std=c11 -Wall -Wextra -Wpedantic -Werror "$work/guide.c" -o "$work/guide" "${flags[@]}"
+echo "the programs in examples/c and examples/cpp, and that of docs/using-the-cache.md, build"
 
 mkdir "$work/chat"
 cp "$source/tests/packaging/CMakeLists.txt" "$work/chat"
@@ -59,8 +62,11 @@ for program in "$work/first_text" "$work/chat/build/chat" "$work"/examples/{shar
   echo "${program##*/}: ${text:0:200}"
   [[ -n $text ]] || { echo "${program##*/} wrote nothing"; exit 1; }
 done
+text=$("$work/guide" "$model" "$work/guide_cache")
+echo "guide: ${text:0:200}"
+[[ $text == *"went back to the system" ]] || { echo "docs/using-the-cache.md did not run to its end"; exit 1; }
 for run in first second; do
   text=$("$work/examples/restart" "$model" "$work/restart")
   echo "restart, $run run: $text"
 done
-[[ $text =~ ([1-9][0-9]*)" of them on the disk" ]] || { echo "restart found nothing on the disk"; exit 1; }
+[[ $text =~ [1-9][0-9]*" of them on the disk" ]] || { echo "restart found nothing on the disk"; exit 1; }
