@@ -698,7 +698,7 @@ KVI_API kvi_status KVI_CALL kvi_session_get_info(kvi_session* session, kvi_sessi
 
 /* ---- snapshot ---------------------------------------------------------------------------------- */
 /* A snapshot is a session as a portable file: its tokens, and its K and V in pages that no device arranges as it
- * likes, each part with a checksum (docs/cache.md states the format). A session that is loaded from one goes on
+ * likes, each part with a checksum (docs/cache.md, "The snapshot file", states the format). A session that is loaded from one goes on
  * with the very tokens and logits that the saved one would give, and does not compute the prompt again.
  *
  * Checksums find damage and no forgery. So what a loaded session computes is found by no other: it and its forks are

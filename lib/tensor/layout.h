@@ -53,7 +53,7 @@ struct KvLayerShape {
   DType value_dtype = DType::F16;
 };
 
-// Planes in layer order, K before V, each [head][slot][dim]: what disk and snapshots store.
+// Planes in layer order, K before V, each [head][slot][dim]: what snapshots store.
 PageLayout canonical_layout(const std::vector<KvLayerShape>& layers, int page_len);
 // The same planes in the same order, arranged so.
 PageLayout canonical_layout(const PageLayout& layout);
