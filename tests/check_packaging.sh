@@ -17,7 +17,8 @@ if grep -rl -e "$work/first" -e "$source" "$prefix"; then
   echo "the files above remember a path of the build or of the first prefix"
   exit 1
 fi
-for file in include/kvinfer/{kvinfer.h,kvinfer.hpp,cache.hpp,engine.hpp,errors.hpp} bin/kvinfer share/man/man1/kvinfer.1; do
+for file in include/kvinfer/{kvinfer.h,kvinfer.hpp,cache.hpp,engine.hpp,errors.hpp} bin/kvinfer share/man/man1/kvinfer.1 \
+  share/doc/kvinfer/{README.md,docs/using-the-cache.md,docs/cache.md,examples/c/restart.c}; do
   [[ -s $prefix/$file ]] || { echo "$file is not installed"; exit 1; }
 done
 
