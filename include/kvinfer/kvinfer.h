@@ -68,7 +68,7 @@ extern "C" {
   X(CLOSED, 13, "the engine has been closed")                                                \
   X(BUFFER_TOO_SMALL, 14, "the output does not fit the buffer; the needed size is reported") \
   X(FORKED, 15, "called in a forked child; the handle belongs to the parent process")        \
-  X(DEVICE_LOST, 16, "the device failed for good; destroy the engine and open another")      \
+  X(DEVICE_LOST, 16, "the device failed for good; release the engine and open another")      \
   X(INTERNAL, 17, "a bug in libkvinfer; please report it")
 
 typedef int32_t kvi_status;
@@ -368,7 +368,7 @@ typedef struct kvi_engine_options {
   uint64_t kv_budget_max_bytes;
   double kv_grow_at;     /* 0.8, from 0 to 1 */
   double kv_grow_factor; /* 1.5, above 1 */
-  /* NULL; kv_budget_bytes is then only the most that this engine takes of it */
+  /* NULL: none. With one, kv_budget_bytes is the most that this engine takes of it */
   kvi_budget* shared_budget;
   uint32_t
       prefix_caching; /* 1: what was computed is found again by later prompts that begin with it */
@@ -376,16 +376,19 @@ typedef struct kvi_engine_options {
   uint32_t cache_events;
   /* NULL: "cost"; else "lru", "lfu", "combined" or "cost": which cached pages go first */
   const char* eviction_policy;
-  /* 0.5, above 0 up to 1: a tenant whose cached pages take more of the budget loses its own first */
+  /* 0.5; above 0, at most 1. When pages must be evicted, a tenant whose cached pages take more than this share of the
+   * budget loses its own pages first */
   double tenant_share;
-  /* NULL: random, or the disk cache's own; what keeps tenants apart in keys, the same after a restart if you give it */
+  /* NULL: the secret in disk_cache_folder; without a disk tier a random one. Keys of prefixes are made with it, so that
+   * tenants cannot find each other's. Give the same bytes after a restart, or nothing on the disk is found */
   const void* cache_secret;
   size_t cache_secret_size; /* 0, which is no secret given */
-  /* 0: no host tier; strict; at least one page of each layer group */
+  /* 0: no host tier. Never exceeded. At least one page of each layer group */
   uint64_t host_cache_bytes;
-  /* 0: no disk tier; strict, over all files in its folder; at least one page of each layer group */
+  /* 0: no disk tier. Never exceeded, by all page files in the folder together. At least one page of each layer group */
   uint64_t disk_cache_bytes;
-  /* NULL; UTF-8, zero-terminated. One engine has a folder: a second one goes without its disk tier, and logs it */
+  /* NULL; UTF-8, zero-terminated. The last level is made if it is missing; what is above it must exist. One engine owns
+   * a folder: a second one runs without its disk tier, and logs a warning. Pages go there once no session holds them */
   const char* disk_cache_folder;
 } kvi_engine_options;
 
@@ -412,7 +415,8 @@ KVI_API kvi_status KVI_CALL kvi_stats_init(kvi_stats* stats, size_t struct_size)
 
 /* Creates an engine: a scheduler with its thread, its KV pages and its workers. Several may share a model.
  * Errors: INVALID_ARGUMENT (names the option), INVALID_STATE (the model was opened with KVI_LOAD_METADATA),
- * UNSUPPORTED, EXHAUSTED (the budget is too small for one page of each layer group), OUT_OF_MEMORY. Any thread. */
+ * UNSUPPORTED, EXHAUSTED (the budget is too small for one page of each layer group), IO (disk_cache_folder cannot be
+ * made or used; the system gives no random bytes), OUT_OF_MEMORY. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_create(kvi_model* model, const kvi_engine_options* options,
                                               kvi_engine** out, kvi_error** error);
 /* kvi_model_open with its defaults, then kvi_engine_create. Errors: those of both. Any thread. */
@@ -420,8 +424,9 @@ KVI_API kvi_status KVI_CALL kvi_engine_open(const char* path, size_t path_size,
                                             const kvi_engine_options* options, kvi_engine** out,
                                             kvi_error** error);
 /* Ends all work (finish "cancelled") and returns when the engine's last thread has ended; calls on the engine's handles
- * return CLOSED from then on, and disk_cache_folder is free for the next engine. Needed only before dlclose or to be
- * sure of the end: releasing suffices otherwise.
+ * return CLOSED from then on, and disk_cache_folder is free for the next engine. Copies to the disk are finished first,
+ * for up to 5 s; pages that sessions still hold are not copied, so release sessions before. Releasing the engine is
+ * enough otherwise: close before dlclose, before the process exits, or to be sure of the end.
  *  timeout_ms  KVI_FOREVER, or how long to wait
  * Errors: TIMEOUT (closing goes on), INVALID_STATE (called inside a callback of the engine). Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_close(kvi_engine* engine, uint32_t timeout_ms,
@@ -590,10 +595,11 @@ KVI_API kvi_status KVI_CALL kvi_plan_shape(const kvi_model_shape* shape,
                                            kvi_error** error);
 
 /* ---- session ----------------------------------------------------------------------------------- */
-/* A session is one running text: its tokens and their KV pages. Appending only adds tokens; they are computed by the
- * next request. While a request of a session runs, the session's other functions return BUSY, except cancel (on the
- * request), kvi_session_get_info and release (which cancels the request). A session is used by one thread at a time: a
- * second one gets BUSY (retryable). Functions that do not say "any thread" keep to this rule. */
+/* A session is one running text: its tokens and their KV pages. Appending only adds tokens; the next request computes
+ * them. While a request of a session runs, the session's functions return BUSY. The exceptions are
+ * kvi_session_get_info, kvi_session_release (it cancels the request), and all functions of the request itself. Only one
+ * thread may use a session at a time: a second one gets BUSY (retryable). This holds for every function here that does
+ * not say "any thread". */
 
 enum { KVI_PART_TEXT = 0, KVI_PART_TOKENS = 1 };
 /* A piece of input. In an array, elements are parts[0].struct_size bytes apart. */
@@ -611,13 +617,14 @@ typedef struct kvi_part {
 
 typedef struct kvi_session_options {
   uint32_t struct_size;
-  /* 0: of its requests; higher ones start first and are preempted last; from -1000 to 1000 */
+  /* 0; from -1000 to 1000: the priority of its requests. Higher ones start first and are preempted last */
   int32_t priority;
-  /* NULL: ""; whose cache it is: any bytes, at most 1 MiB. Tenants never find each other's prefixes */
+  /* NULL: "". Names whose cache the session uses: any bytes, at most 1 MiB. Tenants never find each other's prefixes */
   const char* tenant;
   size_t tenant_size;    /* KVI_ZERO_TERMINATED; with that, NULL is "" */
   uint32_t reads_shared; /* 1: also finds the prefixes that were preloaded with KVI_SCOPE_SHARED */
-  uint32_t caches; /* 1: its text may be found again by this tenant; 0: it finds nothing either */
+  /* 1: later sessions of this tenant may find its text. 0: they do not, and this session finds nothing either */
+  uint32_t caches;
 } kvi_session_options;
 
 typedef struct kvi_session_info {
@@ -627,8 +634,8 @@ typedef struct kvi_session_info {
   uint32_t max_tokens;          /* max_model_len of the engine */
   uint32_t busy;                /* 1: a request is running or waiting */
   uint64_t kv_bytes;            /* of the pages that it holds; shared pages count in each holder */
-  uint32_t
-      suspended; /* 1: since kvi_session_suspend; its next request, or resume, brings it back */
+  /* 1: kvi_session_suspend was called, and the pages have not been asked back since */
+  uint32_t suspended;
 } kvi_session_info;
 
 /* What kvi_session_set_messages found. */
@@ -669,25 +676,27 @@ KVI_API kvi_status KVI_CALL kvi_session_append_text(kvi_session* session, const 
 KVI_API kvi_status KVI_CALL kvi_session_set_messages(
     kvi_session* session, const kvi_message* messages, size_t num_messages, const char* arguments,
     size_t arguments_size, kvi_messages_result* result, kvi_error** error);
-/* Keeps the first num_tokens tokens. Where a sliding window's pages for that point are gone, the next request
- * recomputes from the last point where all are held. Errors: INVALID_ARGUMENT (more than it has), BUSY, CLOSED. */
+/* Keeps the first num_tokens tokens and drops the rest. Layers with a sliding window may no longer have the pages for
+ * that point. Then the next request computes from the last point for which all pages are there.
+ * Errors: INVALID_ARGUMENT (more than it has), BUSY, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_session_truncate(kvi_session* session, uint32_t num_tokens,
                                                  kvi_error** error);
 /* A second session with the same tokens, sharing pages; each copies a shared page before it writes to it.
  * Errors: BUSY, CLOSED, OUT_OF_MEMORY. */
 KVI_API kvi_status KVI_CALL kvi_session_fork(kvi_session* session, kvi_session** out,
                                              kvi_error** error);
-/* Gives the session's pages back and keeps a copy of them in a lower tier until it goes on; returns at once, the copy
- * is made in the background. Its next request, or kvi_session_resume, brings them back: much sooner than computing
- * them anew. What a failing tier loses is computed again. A session that is not suspended may lose its pages too, when
- * others need the memory: then nothing keeps them but the prefix cache. One that is suspended stays where it is.
+/* Gives the session's pages back, and keeps a copy of them in a lower tier until the session goes on or is released. The
+ * call returns at once; the copy is made in the background. The next request, or kvi_session_resume, brings the pages
+ * back, much sooner than they could be computed again. What a failing tier loses is computed again. Suspending a
+ * suspended session changes nothing, whatever the tier. (A session that is not suspended may lose its pages too, when
+ * others need the memory. Then only the prefix cache may still have them.)
  *  tier  KVI_TIER_HOST or KVI_TIER_DISK
- * Errors: INVALID_ARGUMENT, UNSUPPORTED (the engine has no such tier), EXHAUSTED (retryable: the tier is full of what
- * is pinned there, with needed and available bytes), BUSY, CLOSED. */
+ * Errors: INVALID_ARGUMENT, UNSUPPORTED (the engine has no such tier), EXHAUSTED (retryable: the tier is full of pages
+ * that are pinned there; with needed and available bytes), BUSY, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_session_suspend(kvi_session* session, int32_t tier,
                                                 kvi_error** error);
-/* Begins to bring a session's pages back, so that its next request need not wait for them; returns at once.
- * Errors: BUSY, CLOSED. */
+/* Begins to bring a session's pages back, and returns at once. Without this call the next request does it, and waits
+ * for them. Errors: BUSY, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_session_resume(kvi_session* session, kvi_error** error);
 /* The session's tokens. Errors: BUFFER_TOO_SMALL, BUSY, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_session_tokens(kvi_session* session, int32_t* tokens,
@@ -697,18 +706,19 @@ KVI_API kvi_status KVI_CALL kvi_session_get_info(kvi_session* session, kvi_sessi
                                                  kvi_error** error);
 
 /* ---- snapshot ---------------------------------------------------------------------------------- */
-/* A snapshot is a session as a portable file: its tokens, and its K and V in pages that no device arranges as it
- * likes, each part with a checksum (docs/cache.md, "The snapshot file", states the format). A session that is loaded from one goes on
- * with the very tokens and logits that the saved one would give, and does not compute the prompt again.
+/* A snapshot is a session as a portable file: its tokens, and its K and V in the same arrangement for every device.
+ * Each part has a checksum (docs/cache.md, "The snapshot file", states the format). A session that is loaded from
+ * one goes on with exactly the tokens and logits that the saved one would give, and does not compute the prompt again.
  *
- * Checksums find damage and no forgery. So what a loaded session computes is found by no other: it and its forks are
- * as if created with caches 0, unless no K and V was taken. And load what you trust: who can write a snapshot can
- * make its session say anything. */
+ * Checksums find damage, but no forgery. So no other session finds what a loaded session holds or computes: it and its
+ * forks are as if created with caches 0, unless only tokens were taken. Load only what you trust: whoever can write a
+ * snapshot can make its session say anything. */
 
-/* Takes the next bytes of a snapshot; and gives them: at most capacity (which is above 0) into buffer, and how many
- * to *size, which is 0 before; 0 is the end, fewer than fit are not. Called on the thread that saves or loads, with
- * no lock held. They answer KVI_CONTINUE, KVI_CANCEL to end the call with KVI_CANCELLED, or anything else where they
- * failed, and the call with them as KVI_IO. */
+/* Your functions for the bytes of a snapshot. kvi_write_fn takes the next size bytes. kvi_read_fn writes at most capacity
+ * bytes (capacity is above 0) into buffer, and how many it wrote into *size, which is 0 before. Writing 0 means the
+ * end; writing fewer than capacity does not. Both are called on the thread that saves or loads, with no lock held.
+ * Both answer KVI_CONTINUE to go on, or KVI_CANCEL to end the call with KVI_CANCELLED. Any other answer means that they
+ * failed, and ends the call with KVI_IO. */
 typedef int32_t(KVI_CALL* kvi_write_fn)(void* user, const void* bytes, size_t size);
 typedef int32_t(KVI_CALL* kvi_read_fn)(void* user, void* buffer, size_t capacity, size_t* size);
 
@@ -774,21 +784,22 @@ KVI_API kvi_status KVI_CALL kvi_snapshot_result_init(kvi_snapshot_result* result
                                                      size_t struct_size);
 KVI_API kvi_status KVI_CALL kvi_snapshot_info_init(kvi_snapshot_info* info, size_t struct_size);
 
-/* Saves a session into a file, which appears whole, for the owner to read (mode 0600), in place of an older one; or not
- * at all: on any failure the older one is as it was. The session stays as it is, suspended or not. Of one that is
- * suspended, or has lost its pages to others, K and V are saved as far as the cache still has them in any tier.
- * Meanwhile its pages stay in memory; other sessions go on. Blocks until all is on the disk.
+/* Saves a session into a file, and blocks until all of it is on the disk. The file (mode 0600) replaces an older one in
+ * one step: on any failure the older one is as it was. The session stays as it is, suspended or not. If it is suspended,
+ * or has lost its pages to others, K and V are saved as far as the cache still has them in any tier. During the call
+ * the pages cannot be evicted; other sessions go on.
  *  path, path_size  UTF-8; a symbolic link is refused
  * Errors: INVALID_ARGUMENT (path; it names something else than a regular file), NOT_FOUND (the folder), IO (names path
  * and bytes: a full or read-only disk), UNSUPPORTED, BUSY, CLOSED, INVALID_STATE (in a callback of the engine). */
 KVI_API kvi_status KVI_CALL kvi_session_save(kvi_session* session, const char* path,
                                              size_t path_size, kvi_error** error);
-/* The same through a function, which gets all bytes in order.
+/* The same, but the bytes go to a function, in order.
  * Errors: those of kvi_session_save; CANCELLED, IO as write answers. */
 KVI_API kvi_status KVI_CALL kvi_session_save_to(kvi_session* session, kvi_write_fn write,
                                                 void* user, kvi_error** error);
-/* Makes a session that holds what is valid of a snapshot, at best all. K and V of another page_len are not converted:
- * then tokens alone are taken, and the next request computes them.
+/* Makes a session from a snapshot. It takes the longest prefix that is valid and fits, and *result says why it was not
+ * more. K and V of another page_len are not converted: then only the tokens are taken, and the next request computes
+ * them.
  *  path, path_size  UTF-8
  *  options          NULL: the defaults
  *  out              the session, one reference
@@ -966,8 +977,12 @@ KVI_API kvi_status KVI_CALL kvi_generate(kvi_engine* engine, const char* prompt,
                                          void* user, kvi_usage* usage, kvi_error** error);
 
 /* ---- cache ------------------------------------------------------------------------------------- */
-/* Whatever is computed stays in the prefix cache until its memory is wanted, and is found by every later prompt of the
- * same tenant that begins with the same tokens. These functions steer that. They may be called from any thread. */
+/* Whatever is computed stays in the prefix cache until its memory is wanted. Every later prompt of the same tenant that
+ * begins with the same tokens finds it. These functions steer that (docs/using-the-cache.md shows how). They may be
+ * called from any thread.
+ *
+ * Prefixes are found in whole pages while their session is open. The last page of a session, if it is not full, is found
+ * once the session has given its pages up: when it is released or suspended, or yields to others. */
 
 enum {
   KVI_TIER_DEVICE = 0, /* the KV pages that are computed with; on the CPU in RAM */
@@ -980,44 +995,45 @@ enum {
       1 /* an operator's prefix: sessions with reads_shared of every tenant find it */
 };
 enum {
-  KVI_BAND_LOW = 1, /* goes before what others cached */
+  KVI_BAND_LOW = 1, /* is evicted before what others cached */
   KVI_BAND_NORMAL = 2,
-  KVI_BAND_HIGH = 3 /* goes last */
+  KVI_BAND_HIGH = 3 /* is evicted last */
 };
 
-/* Why tokens are not cached. Of several reasons the first counts in this order: EVICTED, TENANT, NUMERICS, LAYOUT,
- * MODEL. The last three speak of whole pages that earlier engines left in disk_cache_folder for the same tenant (with the
- * same secret); an engine without a disk tier never says them. */
+/* Why tokens are not cached. Where several reasons apply, the first one in this order is told: EVICTED, TENANT, NUMERICS,
+ * LAYOUT, MODEL. The last three are about whole pages that earlier engines left in disk_cache_folder for the same tenant,
+ * with the same secret; an engine without a disk tier never tells them. For less than a page the reason is always
+ * NEVER_SEEN, also for the last, partial page of a session that is still open. */
 typedef enum kvi_miss_reason_values {
-  KVI_MISS_NONE = 0,     /* all of it is cached */
-  KVI_MISS_TENANT = 1,   /* another tenant, or the shared scope, has it */
-  KVI_MISS_MODEL = 2,    /* the disk has it of another model */
-  KVI_MISS_LAYOUT = 3,   /* of this model in another layout: page_len, or how K and V are kept */
-  KVI_MISS_NUMERICS = 4, /* in this layout, otherwise rounded: backend, its version, activations */
-  KVI_MISS_EVICTED = 5,  /* it was cached, not long ago */
-  KVI_MISS_NEVER_SEEN = 6
+  KVI_MISS_NONE = 0,      /* all of it is cached */
+  KVI_MISS_TENANT = 1,    /* another tenant, or the shared scope, has it */
+  KVI_MISS_MODEL = 2,     /* the disk has it, but from another model */
+  KVI_MISS_LAYOUT = 3,    /* this model, but another layout: page_len, or how K and V are kept */
+  KVI_MISS_NUMERICS = 4,  /* this layout, but rounded otherwise: backend, version or activations */
+  KVI_MISS_EVICTED = 5,   /* it was cached, not long ago */
+  KVI_MISS_NEVER_SEEN = 6 /* none of these is known */
 } kvi_miss_reason_values;
 /* "tenant" for KVI_MISS_TENANT, and so on; "unknown" outside the list. Static text. */
 KVI_API const char* KVI_CALL kvi_miss_reason_name(int32_t reason);
 
 typedef struct kvi_probe {
   uint32_t struct_size;
-  int32_t miss_reason; /* KVI_MISS_*: why the tokens from first_miss on are not there */
-  uint32_t
-      first_miss; /* position of the first token that would be computed; count where all is there */
-  uint32_t device_tokens; /* reusable at once */
-  uint32_t host_tokens;   /* after being brought from there */
-  uint32_t disk_tokens;
+  int32_t miss_reason; /* KVI_MISS_*: why the tokens from first_miss on are not cached */
+  /* position of the first token that is not cached; the number of tokens if all are */
+  uint32_t first_miss;
+  uint32_t device_tokens; /* can be used at once */
+  uint32_t host_tokens;   /* are copied to the device first */
+  uint32_t disk_tokens;   /* likewise */
 } kvi_probe;
 KVI_API kvi_status KVI_CALL kvi_probe_init(kvi_probe* probe, size_t struct_size);
 
 typedef struct kvi_preload_options {
   uint32_t struct_size;
-  int32_t scope;       /* KVI_SCOPE_TENANT; KVI_SCOPE_SHARED: tenant is not looked at */
-  int32_t pin_tier;    /* KVI_TIER_DEVICE: where it is kept while the handle lives */
-  int32_t band;        /* KVI_BAND_NORMAL: how it is treated once it is not pinned any more */
-  uint32_t ttl_ms;     /* KVI_FOREVER; after this the pin ends, though the handle lives */
-  uint32_t timeout_ms; /* KVI_FOREVER; of the computing */
+  int32_t scope;       /* KVI_SCOPE_TENANT; with KVI_SCOPE_SHARED the call's tenant is ignored */
+  int32_t pin_tier;    /* KVI_TIER_DEVICE: the tier that keeps it while the handle lives */
+  int32_t band;        /* KVI_BAND_NORMAL: when it is evicted, once it is not pinned any more */
+  uint32_t ttl_ms;     /* KVI_FOREVER: after this time the pin ends, even if the handle lives */
+  uint32_t timeout_ms; /* KVI_FOREVER: the longest time that computing may take */
 } kvi_preload_options;
 KVI_API kvi_status KVI_CALL kvi_preload_options_init(kvi_preload_options* options,
                                                      size_t struct_size);
@@ -1025,20 +1041,22 @@ KVI_API kvi_status KVI_CALL kvi_preload_options_init(kvi_preload_options* option
 typedef struct kvi_prefix_info {
   uint32_t struct_size;
   int32_t tier;        /* KVI_TIER_* */
-  uint32_t num_tokens; /* that are pinned */
-  uint32_t held;       /* 0: its time is over, or the engine was closed */
+  uint32_t num_tokens; /* how many are pinned */
+  uint32_t held;       /* 1; 0: its time is over, or the engine was closed */
 } kvi_prefix_info;
 KVI_API kvi_status KVI_CALL kvi_prefix_info_init(kvi_prefix_info* info, size_t struct_size);
 
-/* Looks what of a prompt is cached: a hint, true when it was taken. Takes and changes nothing. With a disk tier whose
- * folder holds files of other engines, the first probe of unknown tokens reads the keys in them, for up to 0.2 s.
+/* Says how much of a prompt is cached, where, and why the rest is not. The answer was true when it was given, and may
+ * have changed since. Nothing is reserved or moved. If the disk tier's folder has files of other engines, the first probe
+ * of unknown tokens reads the keys in them, for up to 0.2 s.
  *  tenant, tenant_size  NULL with 0: ""
  *  tokens, count
  * Errors: INVALID_ARGUMENT, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_cache_probe(kvi_engine* engine, const char* tenant,
                                             size_t tenant_size, const int32_t* tokens, size_t count,
                                             kvi_probe* probe, kvi_error** error);
-/* Computes tokens, unless they are cached, and pins them. Blocks until that is done; runs beside other requests.
+/* Computes those of the tokens that are not cached, and pins all of them: they are not evicted while the pin lasts.
+ * Blocks until that is done; other requests go on meanwhile.
  *  options  NULL: the defaults
  *  out      the pin, one reference
  * Errors: INVALID_ARGUMENT, CONTEXT_FULL, EXHAUSTED, UNSUPPORTED (no such tier), TIMEOUT, CLOSED. */
@@ -1046,8 +1064,9 @@ KVI_API kvi_status KVI_CALL kvi_cache_preload(kvi_engine* engine, const char* te
                                               size_t tenant_size, const int32_t* tokens,
                                               size_t count, const kvi_preload_options* options,
                                               kvi_prefix** out, kvi_error** error);
-/* Pins what of tokens is cached, in whole pages, and computes nothing; options as above, but for scope and timeout_ms.
- * Errors: NOT_FOUND (nothing is), BUSY (retryable: pages are on their way), and as above. */
+/* Pins the part of the tokens that is cached, in whole pages. Computes nothing. Of the options scope and timeout_ms are
+ * not used. Errors: NOT_FOUND (nothing is cached), BUSY (retryable: pages are being moved between tiers), and those of
+ * kvi_cache_preload. */
 KVI_API kvi_status KVI_CALL kvi_cache_pin(kvi_engine* engine, const char* tenant,
                                           size_t tenant_size, const int32_t* tokens, size_t count,
                                           const kvi_preload_options* options, kvi_prefix** out,
@@ -1056,20 +1075,20 @@ KVI_API kvi_status KVI_CALL kvi_prefix_get_info(kvi_prefix* prefix, kvi_prefix_i
                                                 kvi_error** error);
 /* Ends the pin: the prefix stays cached until its memory is wanted. */
 KVI_API void KVI_CALL kvi_prefix_release(kvi_prefix* prefix);
-/* Begins to bring what lower tiers have of tokens to the device; returns at once.
- *  num_tokens  out, or NULL: tokens that are there, or on their way
+/* Begins to copy cached tokens from lower tiers to the device, and returns at once.
+ *  num_tokens  out, or NULL: how many tokens are on the device or on their way to it
  * Errors: INVALID_ARGUMENT, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_cache_prefetch(kvi_engine* engine, const char* tenant,
                                                size_t tenant_size, const int32_t* tokens,
                                                size_t count, uint32_t* num_tokens,
                                                kvi_error** error);
-/* Drops from all tiers what goes on after tokens, and their own pages as far up as nobody else's text hangs on them. What
- * is pinned or in use stays. Errors: INVALID_ARGUMENT, CLOSED. */
+/* Drops these tokens from all tiers, with every cached text that continues them. The beginning of the tokens stays as far
+ * as another cached text begins with it. What is pinned or in use stays. Errors: INVALID_ARGUMENT, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_cache_evict(kvi_engine* engine, const char* tenant,
                                             size_t tenant_size, const int32_t* tokens, size_t count,
                                             kvi_error** error);
-/* Drops all that is cached of one tenant; with tenant NULL and tenant_size 0, of everybody. What is pinned or in use
- * stays. Errors: INVALID_ARGUMENT, CLOSED. */
+/* Drops everything that is cached for one tenant; for everybody if tenant is NULL and tenant_size 0. What is pinned or in
+ * use stays. Errors: INVALID_ARGUMENT, CLOSED. */
 KVI_API kvi_status KVI_CALL kvi_cache_clear(kvi_engine* engine, const char* tenant,
                                             size_t tenant_size, kvi_error** error);
 
@@ -1077,21 +1096,23 @@ typedef struct kvi_tier_stats {
   uint32_t struct_size;
   int32_t tier;          /* KVI_TIER_* */
   uint64_t budget_bytes; /* 0: there is no such tier */
-  uint64_t mapped_bytes; /* of memory taken */
-  uint64_t used_bytes;   /* device: in pages that sessions and pins hold; below: in copies */
-  uint64_t
-      pinned_bytes; /* of these: device: indexed too; below: kept for suspended sessions and pins */
-  uint64_t cached_bytes;   /* in pages that only the index knows: they go when memory is wanted */
-  uint64_t deferred_bytes; /* in pages that are free once a transfer has ended */
-  uint64_t hit_tokens;     /* of prompts, found here */
+  uint64_t mapped_bytes; /* memory, or disk space, that is taken */
+  /* Of the device: pages that sessions and pins hold. Of host and disk: all copies there */
+  uint64_t used_bytes;
+  /* A part of used_bytes. Of the device: held pages that later prompts can find too. Of host and disk: copies that are
+   * kept for suspended sessions and pins */
+  uint64_t pinned_bytes;
+  uint64_t cached_bytes;   /* pages that nobody holds: they are evicted when memory is wanted */
+  uint64_t deferred_bytes; /* pages that become free when a transfer ends */
+  uint64_t hit_tokens;     /* tokens of prompts that were found in this tier */
   uint64_t evicted_pages;
-  uint64_t stored_bytes; /* from the device */
-  uint64_t loaded_bytes; /* to it */
+  uint64_t stored_bytes; /* copied from the device to this tier */
+  uint64_t loaded_bytes; /* copied from this tier to the device */
 } kvi_tier_stats;
 typedef struct kvi_cache_stats {
   uint32_t struct_size;
   uint32_t num_pins;
-  uint64_t queried_tokens; /* of prompts that looked for a prefix */
+  uint64_t queried_tokens; /* tokens of prompts for which the cache was asked */
   uint64_t indexed_pages;
   uint64_t granule_bytes; /* memory is taken and given back in pieces of this size */
   uint64_t preemptions_swapped;
@@ -1103,7 +1124,7 @@ KVI_API kvi_status KVI_CALL kvi_cache_stats_init(kvi_cache_stats* stats, size_t 
 /* Counters since the engine was created, and what there is now. Errors: INVALID_ARGUMENT. */
 KVI_API kvi_status KVI_CALL kvi_cache_get_stats(kvi_engine* engine, kvi_cache_stats* stats,
                                                 kvi_error** error);
-/* The same of one tier, KVI_TIER_*; one that the engine does not have is all zero. Errors: INVALID_ARGUMENT. */
+/* The same for one tier, KVI_TIER_*. A tier that the engine does not have is all zero. Errors: INVALID_ARGUMENT. */
 KVI_API kvi_status KVI_CALL kvi_cache_get_tier_stats(kvi_engine* engine, int32_t tier,
                                                      kvi_tier_stats* stats, kvi_error** error);
 
@@ -1114,10 +1135,10 @@ typedef struct kvi_cache_event {
   int32_t kind;        /* KVI_EVENT_* */
   int32_t tier;        /* KVI_TIER_* */
   uint32_t num_tokens; /* of the prefix that ends with this page */
-  uint64_t number;     /* counts up from 1: a gap is what was lost */
-  uint8_t
-      key[32]; /* names the prefix: SHA-256 over what computes it, whose it is, and its tokens */
-  uint8_t parent[32]; /* of the prefix without its last page */
+  uint64_t number;     /* counts up from 1; a gap says how many events were lost */
+  /* names the prefix: SHA-256 over what computes it, whose it is, and its tokens */
+  uint8_t key[32];
+  uint8_t parent[32]; /* the key of the prefix without its last page */
 } kvi_cache_event;
 KVI_API kvi_status KVI_CALL kvi_cache_event_init(kvi_cache_event* event, size_t struct_size);
 /* Takes the oldest events: which pages came into the prefix index and left it.
