@@ -377,7 +377,8 @@ typedef struct kvi_engine_options {
   /* NULL: "cost"; else "lru", "lfu", "combined" or "cost": which cached pages go first */
   const char* eviction_policy;
   /* 0.5; above 0, at most 1. When pages must be evicted, a tenant whose cached pages take more than this share of the
-   * budget loses its own pages first */
+   * budget loses its own first: those that were idle for the longest time, whatever eviction_policy and bands say. With
+   * one tenant only, set 1 */
   double tenant_share;
   /* NULL: the secret in disk_cache_folder; without a disk tier a random one. Keys of prefixes are made with it, so that
    * tenants cannot find each other's. Give the same bytes after a restart, or nothing on the disk is found */
