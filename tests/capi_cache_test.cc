@@ -284,6 +284,35 @@ TEST_F(CapiCache, PreloadTellsWhyItCannot) {
 
 // ---- events ----
 
+// Four prefixes of one tenant where three fit; of which one each band makes go.
+TEST_F(CapiCache, BandsSayWhatGoesFirstAlsoForASingleTenant) {
+  for (const int32_t band : {KVI_BAND_LOW, KVI_BAND_NORMAL, KVI_BAND_HIGH}) {
+    kvi_engine_options options = small_engine();
+    options.kv_budget_bytes = 18 * page_bytes_;  // of five pages a prefix
+    options.eviction_policy = "lru";
+    const Engine engine = open(options);
+    std::vector<Tokens> prefixes;
+    for (int i = 0; i < 4; ++i) {
+      prefixes.push_back(random_tokens(5 * kPageLen));
+      // The oldest is HIGH, or the second LOW.
+      const bool is_chosen = i == (band == KVI_BAND_HIGH ? 0 : 1);
+      preload(engine, "a", prefixes.back(),
+              [&](auto& o) { o.band = is_chosen ? band : KVI_BAND_NORMAL; });
+    }
+    const auto cached = [&](int i) {
+      return probe(engine, "a", prefixes[static_cast<size_t>(i)]).first_miss;
+    };
+    const int goes = band == KVI_BAND_NORMAL ? 0 : 1;
+    for (int i = 0; i < 4; ++i) {
+      if (i == goes) {
+        EXPECT_LT(cached(i), 5u * kPageLen) << "prefix " << i << ", band " << band;
+      } else {
+        EXPECT_EQ(cached(i), 5u * kPageLen) << "prefix " << i << ", band " << band;
+      }
+    }
+  }
+}
+
 TEST_F(CapiCache, EventsTellWhatCameAndWentAndWhatWasLost) {
   kvi_engine_options options = small_engine();
   options.cache_events = 8;

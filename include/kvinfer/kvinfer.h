@@ -376,9 +376,9 @@ typedef struct kvi_engine_options {
   uint32_t cache_events;
   /* NULL: "cost"; else "lru", "lfu", "combined" or "cost": which cached pages go first */
   const char* eviction_policy;
-  /* 0.5; above 0, at most 1. When pages must be evicted, a tenant whose cached pages take more than this share of the
-   * budget loses its own first: those that were idle for the longest time, whatever eviction_policy and bands say. With
-   * one tenant only, set 1 */
+  /* 0.5; above 0, at most 1. When pages must be evicted and eviction_policy and bands name one of a tenant within this
+   * share of the budget, a tenant whose cached pages take more loses one in its place: that was idle for the longest
+   * time */
   double tenant_share;
   /* NULL: the secret in disk_cache_folder; without a disk tier a random one. Keys of prefixes are made with it, so that
    * tenants cannot find each other's. Give the same bytes after a restart, or nothing on the disk is found */
@@ -996,7 +996,8 @@ enum {
       1 /* an operator's prefix: sessions with reads_shared of every tenant find it */
 };
 enum {
-  KVI_BAND_LOW = 1, /* is evicted before what others cached */
+  KVI_BAND_LOW =
+      1, /* evicted before what others cached, as far as no other prefix goes through it */
   KVI_BAND_NORMAL = 2,
   KVI_BAND_HIGH = 3 /* is evicted last */
 };

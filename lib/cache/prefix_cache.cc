@@ -312,6 +312,7 @@ void PrefixCache::hit(NodeId node) {
 }
 
 void PrefixCache::mark_boundary(NodeId node, Band band) {
+  if (band == Band::low) return lower(node);
   const int num_tokens = (tree_.depth(node) + 1) * page_len_;
   for (; node != PrefixTree::kRoot; node = tree_.parent(node)) {
     bool in_any = false;
@@ -325,6 +326,17 @@ void PrefixCache::mark_boundary(NodeId node, Band band) {
       }
     }
     if (!in_any) return;
+  }
+}
+
+// As far as no other prefix goes through it.
+void PrefixCache::lower(NodeId node) {
+  for (; node != PrefixTree::kRoot && tree_.num_children(node) <= 1; node = tree_.parent(node)) {
+    for (Evictor& evictor : evictors_) {
+      if (evictor.has(node) && evictor.band(node) == Band::normal) {
+        try_to([&] { evictor.set_band(node, Band::low); });
+      }
+    }
   }
 }
 

@@ -80,8 +80,9 @@ class PrefixCache {
   void hit(NodeId node);
   // Keeps the windows that end with this node by preference: the text may go on from there anew. Where memory is
   // short, without.
-  void mark_boundary(NodeId node, Band band = Band::normal);
-  void evict(NodeId node);  // its copies in all tiers, where nobody holds them
+  void mark_boundary(NodeId node,
+                     Band band = Band::normal);  // Band::low lowers what is of this prefix alone
+  void evict(NodeId node);                       // its copies in all tiers, where nobody holds them
   // Of a tenant's tokens: their end, as far up as nobody else's text hangs on it, and what goes on after them.
   void evict_prefix(const SequencePages& sequence, std::span<const TokenId> tokens);
   // All of one scope, or of everybody. Returns how many nodes were there.
@@ -139,6 +140,7 @@ class PrefixCache {
   bool make_room(int group);
   bool evict_one(int group, Band most);
   bool empty_a_granule(int group, Band most, int num_tries);
+  void lower(NodeId node);
   bool is_over_share(int scope) const;
   NodeId leaf_below(NodeId node, int group) const;
   void drop_device_copy(NodeId node, int group);

@@ -64,7 +64,10 @@ bool PrefixCache::evict_one(int group, Band most) {
   if (victim == kNoNode) return false;
   if (most == Band::high) {
     std::erase_if(over_share_, [&](int scope) { return !is_over_share(scope); });
+    // Bands and the policy rule as long as nobody loses for somebody else's flood.
+    const bool hits_who_floods = is_over_share(tree_.scope(victim));
     for (const int scope : over_share_) {
+      if (hits_who_floods) break;
       const NodeId own = evictor.victim_of_scope(scope);
       if (own == kNoNode) continue;
       victim = own;
