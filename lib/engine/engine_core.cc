@@ -205,6 +205,8 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
         .amounts(uint64_t{options_.max_queued} + 1, options_.max_queued)
         .retryable();
   }
+  if (jobs_.empty()) short_since_us_.reset();  // what others lacked before is not its shortage
+  job->submitted_us = clock_->now_us();
   jobs_.push_back(job);
   sequence.request = std::move(request);
   sequence.owner.store(SequenceOwner::request);
@@ -314,7 +316,8 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
       }
       continue;
     }
-    num_memory_waits_ = num_steps_without_items_ = 0;
+    short_since_us_.reset();
+    num_steps_without_items_ = 0;
     prepare(step);
     lock.unlock();
     copies.make();

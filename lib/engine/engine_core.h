@@ -198,8 +198,9 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   std::vector<PinnedPrefix*> pins_;  // that are held
   std::vector<SequencePages> prefetching_;
   SchedulerRates rates_;
-  int budget_member_ = -1;       // of a shared budget
-  std::vector<Error> failures_;  // not logged yet
+  int budget_member_ = -1;                 // of a shared budget
+  std::optional<int64_t> short_since_us_;  // that nothing goes on for lack of memory
+  std::vector<Error> failures_;            // not logged yet
   EngineStats stats_;
 
   KvPlacement placement_;  // as it was made
@@ -209,7 +210,6 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   Batch batch_;
   std::vector<float> logits_;  // [max_logit_rows, vocab]
   int max_logit_rows_ = 0;
-  int num_memory_waits_ = 0;  // since the last step
   int num_steps_without_items_ = 0;
   int num_dispatch_failures_ = 0;
   int num_held_ = 0;               // sequences that no session has, of snapshots

@@ -10,9 +10,10 @@
 namespace kvi {
 namespace {
 
-// How long a request waits for memory that others hold: about ten seconds, in which others may end their steps.
+// How long a request waits for memory that others hold, in which they may end their steps; they are asked again and
+// again.
+constexpr int64_t kLongestMemoryWaitUs = 10'000'000;
 constexpr std::chrono::milliseconds kMemoryWait{10};
-constexpr int kMostMemoryWaits = 1000;
 constexpr int kLeastPrefillTokens = 32;
 constexpr int64_t kFinishStoresUs = 5'000'000;
 constexpr uint64_t kGivenToOthers = 8;  // of what is cached, one part in so many at a time
@@ -118,18 +119,24 @@ void EngineCore::keep_within_budget() {
 }
 
 // Waits a little, where a snapshot that is being written or read, or the others of a shared budget, may still give back
-// what this request lacks.
+// what this request lacks. Those who wait together give up together; who comes later has a wait of its own.
 bool EngineCore::wait_for_memory(const SchedSequence& sequence,
                                  std::unique_lock<std::mutex>& lock) {
-  const DevicePages& pages = cache_->prefixes().pages();
+  DevicePages& pages = cache_->prefixes().pages();
   const bool others_have_some = options_.shared_budget &&
                                 options_.shared_budget->num_members() > 1 &&
                                 options_.shared_budget->leased() > pages.mapped_bytes();
   const bool may_come = (others_have_some || num_held_ > 0) &&
                         bytes_alone(sequence) <= pages.limit_bytes();
-  if (!may_come || num_memory_waits_ >= kMostMemoryWaits) return false;
-  ++num_memory_waits_;
-  if (others_have_some) options_.shared_budget->call_for_memory(budget_member_);
+  const int64_t now_us = clock_->now_us();
+  if (!short_since_us_) short_since_us_ = now_us;
+  const int64_t since_us = std::max(*short_since_us_, job_of(sequence).submitted_us);
+  if (!may_come || now_us - since_us >= kLongestMemoryWaitUs) return false;
+  if (others_have_some) {
+    // With what is too little for either, two that are short would keep each other waiting.
+    pages.give_back_idle(UINT64_MAX);
+    options_.shared_budget->call_for_memory(budget_member_);
+  }
   work_.wait_for(lock, kMemoryWait);
   return true;
 }
