@@ -174,7 +174,18 @@ TEST_F(CapiSharedBudget, TwoThatAreShortDoNotKeepEachOtherWaitingWithTooLittleFo
 TEST_F(CapiSharedBudget, WhoComesAfterOneThatWaitedInVainHasAWaitOfItsOwn) {
   Session sessions[3];
   const Request together[2] = {start_large(other_, sessions[0]), start_large(other_, sessions[1])};
-  for (const Request& request : together) EXPECT_EQ(finish(request).status, KVI_EXHAUSTED);
+  for (const Request& request : together) {
+    kvi_error* error = nullptr;
+    EXPECT_EQ(kvi_request_await(request.get(), KVI_FOREVER, &error), KVI_EXHAUSTED);
+    EXPECT_EQ(kvi_error_needed(error), 15 * page_bytes_);
+    EXPECT_EQ(kvi_error_available(error), 5 * page_bytes_);
+    const std::string message = kvi_error_message(error);
+    for (const uint64_t bytes : {20 * page_bytes_, 15 * page_bytes_, 5 * page_bytes_}) {
+      EXPECT_NE(message.find(std::to_string(bytes)), std::string::npos) << message;
+    }
+    EXPECT_NE(message.find("the other engines of the budget hold"), std::string::npos) << message;
+    kvi_error_release(error);
+  }
   const Request late = start_large(other_, sessions[2]);
   pin_.reset();  // what it held stays cached
   const Result result = finish(late);

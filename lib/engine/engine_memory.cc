@@ -268,8 +268,24 @@ Error EngineCore::exhausted_error(const SchedSequence& scheduled) const {
   if (bytes_alone(scheduled) > cache_->budget_bytes()) return never_fits_error(scheduled);
   const uint64_t needed = cache_->bytes_to_reach_alone(*scheduled.pages, scheduled.num_known,
                                                        static_cast<int>(options_.max_batch_tokens));
-  const uint64_t budget = cache_->budget_bytes();
-  const uint64_t available = budget - std::min(budget, cache_->used_bytes());  // it may have shrunk
+  const auto beyond = [](uint64_t bytes, uint64_t taken) { return bytes - std::min(bytes, taken); };
+  const uint64_t budget = cache_->budget_bytes(), used = cache_->used_bytes();
+  if (options_.shared_budget) {
+    const DevicePages& pages = cache_->prefixes().pages();
+    const uint64_t limit = options_.shared_budget->limit();
+    const uint64_t others = beyond(options_.shared_budget->leased(), pages.mapped_bytes());
+    const uint64_t free = std::min(beyond(limit, others + used),
+                                   beyond(pages.budget_bytes(), used));
+    if (others > 0 && beyond(limit, others) < pages.budget_bytes()) {
+      Error error(Status::EXHAUSTED,
+                  concat("the shared budget of ", limit, " bytes is used up: this request needs ",
+                         needed, " more bytes for ", scheduled.num_known, " tokens, ", free,
+                         " are free, and the other engines of the budget hold ", others,
+                         "; release their sessions or pins, or raise its limit"));
+      return error.amounts(needed, free).retryable();
+    }
+  }
+  const uint64_t available = beyond(budget, used);  // it may have shrunk
   Error error(Status::EXHAUSTED,
               concat("the KV budget of ", budget, " bytes is used up: this request needs ", needed,
                      " more bytes for ", scheduled.num_known, " tokens, ", available,
