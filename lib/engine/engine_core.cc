@@ -231,7 +231,7 @@ void EngineCore::run() {
   }
   while (!jobs_.empty()) end_job(*jobs_.back(), Finish::cancelled);
   while (!pins_.empty()) let_go(*pins_.back());
-  log_failures(lock);
+  log_warnings(lock);
   finish_stores(lock);
   lock.unlock();
   worker_.reset();  // its last report needs the mutex
@@ -239,6 +239,7 @@ void EngineCore::run() {
     if (store) store->end();
   }
   lock.lock();
+  log_warnings(lock);
   news_->close();
   has_ended_ = true;
   ended_.notify_all();
@@ -291,7 +292,7 @@ class EngineCore::Copies {
 
 void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
   for (;;) {
-    log_failures(lock);  // lets go of the mutex: whether to go on is asked afterwards
+    log_warnings(lock);  // lets go of the mutex: whether to go on is asked afterwards
     if (stopping_.load()) return;
     reap_interrupted();
     const int64_t next_expiry = expire_pins();
@@ -470,21 +471,19 @@ void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) no
   ++stats_.requests_finished;
   if (finish == Finish::error) {
     ++stats_.requests_failed;
-    try_to([&] { failures_.push_back(*error); });
+    try_to([&] { warnings_.push_back(concat("a request failed: ", error->message())); });
   }
   show_gauges();
   job.on_end(finish, std::move(error));
 }
 
 // Not under the mutex: the caller's function may release handles.
-void EngineCore::log_failures(std::unique_lock<std::mutex>& lock) {
-  while (!failures_.empty()) {
-    const std::vector<Error> failures = std::exchange(failures_, {});
+void EngineCore::log_warnings(std::unique_lock<std::mutex>& lock) {
+  while (!warnings_.empty()) {
+    const std::vector<std::string> warnings = std::exchange(warnings_, {});
     lock.unlock();
-    for (const Error& failure : failures) {
-      try_to([&] {
-        log_message(log_, LogLevel::warning, concat("a request failed: ", failure.message()));
-      });
+    for (const std::string& warning : warnings) {
+      try_to([&] { log_message(log_, LogLevel::warning, warning); });
     }
     lock.lock();
   }

@@ -180,20 +180,21 @@ void EngineCore::note_rate(double& mean, double rate) {
   scheduler_->set_rates(rates_);
 }
 
-// On the transfer thread, without the mutex: what is logged may come back to the engine. Each failure is logged once.
-void EngineCore::tell_disk_failure() {
+// Each failure is told once, by the engine's own thread: the caller's function may come back to the engine, and the
+// transfer thread is one that the engine waits for.
+void EngineCore::note_disk_failure() {
   metrics_->disk_failed();
   try_to([&] {
     std::string failure = stores_[static_cast<int>(TierId::disk) - 1]->stats().last_failure;
     if (failure.empty() || failure == last_disk_failure_) return;
+    warnings_.push_back(concat("the disk tier fails: ", failure));
     last_disk_failure_ = std::move(failure);
-    log_message(log_, LogLevel::warning, concat("the disk tier fails: ", last_disk_failure_));
   });
 }
 
 void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {
-  if (!ok && move.tier == TierId::disk) tell_disk_failure();
   std::lock_guard lock(mutex_);
+  if (!ok && move.tier == TierId::disk) note_disk_failure();
   if (ok && move.tier == TierId::host && move.kind != MoveKind::discard && seconds > 0) {
     note_rate(rates_.host_bytes_per_second,
               static_cast<double>(placement_.groups[move.group].layout->page_bytes) / seconds);
