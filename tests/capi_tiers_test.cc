@@ -283,7 +283,11 @@ TEST_F(CapiTiers, SecondEngineOfAFolderRunsWithoutItsDiskTierAndLogsIt) {
   const Session session = open_session(second);
   append(session, random_tokens(30));
   generate(session, 2);
-  EXPECT_EQ(suspend(session, KVI_TIER_DISK), KVI_UNSUPPORTED);
+  kvi_error* error = nullptr;
+  EXPECT_EQ(kvi_session_suspend(session.get(), KVI_TIER_DISK, &error), KVI_UNSUPPORTED);
+  EXPECT_NE(std::string(kvi_error_message(error)).find(messages[0]), std::string::npos)
+      << kvi_error_message(error);
+  kvi_error_release(error);
 }
 
 // Its handle may live on, such as in a garbage-collected language.

@@ -35,6 +35,7 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
   const auto reserve_pages = [&](uint64_t bytes) { return backend.reserve_pages(bytes); };
   CacheOptions cache_options = cache_options_for(*model_, options, grouped.groups);
   stores_ = {cache_options.host, cache_options.disk};
+  disk_missing_ = cache_options.disk_missing;
   foreign_pages_ = cache_options.foreign;
   cache_ = std::make_unique<CacheManager>(std::move(grouped.groups), cache_options, reserve_pages);
   scheduler_ = std::make_unique<Scheduler>(

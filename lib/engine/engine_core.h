@@ -216,8 +216,9 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   int num_held_ = 0;  // sequences that no session has, of snapshots
 
   std::vector<std::shared_ptr<TierStore>> stores_;  // [lower tier]
-  std::shared_ptr<ForeignPages> foreign_pages_;     // thread-safe; nullptr: there is no disk tier
-  std::unique_ptr<TransferWorker> worker_;          // nullptr: there is no lower tier
+  std::string disk_missing_;  // why there is no disk tier, where one was asked for
+  std::shared_ptr<ForeignPages> foreign_pages_;  // thread-safe; nullptr: there is no disk tier
+  std::unique_ptr<TransferWorker> worker_;       // nullptr: there is no lower tier
 };
 
 }  // namespace kvi

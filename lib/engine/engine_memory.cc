@@ -31,6 +31,9 @@ void EngineCore::suspend_pages(SequencePages& pages, std::span<const TokenId> to
   const LowerTier* lower = cache_->prefixes().tier(tier);
   const char* name = tier == TierId::host ? "host" : "disk";
   if (lower == nullptr) {
+    if (tier == TierId::disk && !disk_missing_.empty()) {
+      throw Error(Status::UNSUPPORTED, concat("the engine has no disk tier: ", disk_missing_));
+    }
     throw Error(Status::UNSUPPORTED,
                 concat("the engine has no ", name, " tier; open it with ", name, "_cache_bytes"));
   }
