@@ -959,8 +959,9 @@ typedef int32_t(KVI_CALL* kvi_text_fn)(void* user, const kvi_text* text);
  *  options              NULL: the defaults
  *  on_text, user        called on this thread as text comes, with no lock held; NULL: only usage is wanted
  *  usage                out, or NULL; written also when generation began and then failed: on_text has had what came
- *                       before, and finish is KVI_FINISH_ERROR
- * Errors: those of append, generate and await; CANCELLED when on_text answered KVI_CANCEL. Any thread. */
+ *                       before, and finish is KVI_FINISH_ERROR, or KVI_FINISH_CANCELLED with CANCELLED
+ * Errors: those of append, generate and await; CANCELLED when on_text answered KVI_CANCEL, INVALID_ARGUMENT for an
+ * answer that there is not. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_generate(kvi_engine* engine, const char* prompt, size_t prompt_size,
                                          const kvi_generate_options* options, kvi_text_fn on_text,
                                          void* user, kvi_usage* usage, kvi_error** error);
