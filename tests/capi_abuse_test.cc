@@ -13,6 +13,7 @@
 #include <limits>
 #include <regex>
 #include <set>
+#include <stdexcept>
 #include <string>
 #include <vector>
 
@@ -1152,6 +1153,53 @@ TEST(CapiModel, MetadataOpensWithoutWeights) {
             KVI_OK);
   EXPECT_STREQ(value, R"(["!","\"","#","$","%","&","'","(","... 282 more"])");
   kvi_model_release(model);
+}
+
+TEST_F(CapiAbuse, UsageSaysHowAGenerationEndedThatOnTextEnded) {
+  const auto usage_of = [&](kvi_text_fn on_text, kvi_status expected, const char* word) {
+    kvi_usage usage;
+    EXPECT_EQ(CALL(kvi_usage_init, &usage, sizeof usage), KVI_OK);
+    expect_names(
+        [&](kvi_error** error) {
+          return CALL(kvi_generate, engine_, "once", 4, nullptr, on_text, nullptr, &usage, error);
+        },
+        word, expected);
+    return usage;
+  };
+  const kvi_text_fn invented = [](void*, const kvi_text*) -> int32_t { return 77; };
+  const kvi_text_fn cancel = [](void*, const kvi_text*) -> int32_t { return KVI_CANCEL; };
+  const kvi_text_fn throws = [](void*, const kvi_text*) -> int32_t { throw 77; };
+  EXPECT_EQ(usage_of(invented, KVI_INVALID_ARGUMENT, "77").finish, KVI_FINISH_ERROR);
+  EXPECT_EQ(usage_of(cancel, KVI_CANCELLED, "KVI_CANCEL").finish, KVI_FINISH_CANCELLED);
+  const kvi_usage usage = usage_of(throws, KVI_CANCELLED, "on_text threw");
+  EXPECT_EQ(usage.finish, KVI_FINISH_CANCELLED);
+  EXPECT_GE(usage.generated_tokens, 1u);
+}
+
+// Callbacks are C; those of a C++ program may throw all the same.
+TEST_F(CapiAbuse, WhatThrowsIsNamed) {
+  const auto cancelled = [](const char* word, const std::function<kvi_status(kvi_error**)>& call) {
+    expect_names(call, word, KVI_CANCELLED);
+  };
+  cancelled("write threw an exception: no room", [&](kvi_error** error) {
+    return CALL(
+        kvi_session_save_to, session_,
+        [](void*, const void*, size_t) -> int32_t { throw std::runtime_error("no room"); }, nullptr,
+        error);
+  });
+  cancelled("read threw", [&](kvi_error** error) {
+    kvi_session* session = nullptr;
+    return CALL(
+        kvi_session_load_from, engine_, [](void*, void*, size_t, size_t*) -> int32_t { throw 1; },
+        nullptr, nullptr, &session, nullptr, error);
+  });
+  cancelled("progress threw", [&](kvi_error** error) {
+    kvi_model_options options;
+    EXPECT_EQ(CALL(kvi_model_options_init, &options, sizeof options), KVI_OK);
+    options.progress = [](void*, uint64_t, uint64_t) -> int32_t { throw 1; };
+    kvi_model* model = nullptr;
+    return CALL(kvi_model_open, kModelPath.data(), kModelPath.size(), &options, &model, error);
+  });
 }
 
 }  // namespace

@@ -126,5 +126,71 @@ TEST_F(CapiBudget, EnginesOfOneBudgetLendEachOtherWhatTheyOnlyCache) {
   answer(engines[1], "a", random_tokens(100), 3);
 }
 
+// Two engines of one budget of 20 pages; the first holds 15 of them by a pin.
+class CapiSharedBudget : public CapiBudget {
+ protected:
+  CapiSharedBudget() {
+    kvi_budget* budget = nullptr;
+    ok([&](kvi_error** e) { return kvi_budget_create(20 * page_bytes_, &budget, e); });
+    shared_.reset(budget);
+    kvi_engine_options options = small_engine();
+    options.shared_budget = budget;
+    options.kv_budget_bytes = 64 * page_bytes_;
+    holder_ = open(options);
+    other_ = open(options);
+    pin_ = preload(holder_, "", random_tokens(240));
+  }
+  // It needs as much.
+  Request start_large(const Engine& engine, Session& session) {
+    session = open_session(engine);
+    append(session, random_tokens(240));
+    return start(session, 4);
+  }
+
+  Budget shared_;
+  Engine holder_, other_;
+  Prefix pin_;
+};
+
+TEST_F(CapiSharedBudget, TwoThatAreShortDoNotKeepEachOtherWaitingWithTooLittleForEither) {
+  pin_.reset();
+  Prefix pins[2] = {preload(holder_, "", random_tokens(120)),
+                    preload(other_, "", random_tokens(120))};
+  Session sessions[2];
+  const Request requests[2] = {start_large(holder_, sessions[0]), start_large(other_, sessions[1])};
+  EXPECT_EQ(kvi_request_await(requests[0].get(), 100, nullptr), KVI_TIMEOUT);
+  EXPECT_EQ(kvi_request_await(requests[1].get(), 0, nullptr), KVI_TIMEOUT);
+  for (Prefix& pin : pins) pin.reset();
+  const auto end = [&](int i) {
+    const Result result = finish(requests[i]);
+    EXPECT_EQ(result.status, KVI_OK) << result.message;
+    sessions[i].reset();
+  };
+  std::thread first([&] { end(0); });
+  end(1);
+  first.join();
+}
+
+TEST_F(CapiSharedBudget, WhoComesAfterOneThatWaitedInVainHasAWaitOfItsOwn) {
+  Session sessions[3];
+  const Request together[2] = {start_large(other_, sessions[0]), start_large(other_, sessions[1])};
+  for (const Request& request : together) {
+    kvi_error* error = nullptr;
+    EXPECT_EQ(kvi_request_await(request.get(), KVI_FOREVER, &error), KVI_EXHAUSTED);
+    EXPECT_EQ(kvi_error_needed(error), 15 * page_bytes_);
+    EXPECT_EQ(kvi_error_available(error), 5 * page_bytes_);
+    const std::string message = kvi_error_message(error);
+    for (const uint64_t bytes : {20 * page_bytes_, 15 * page_bytes_, 5 * page_bytes_}) {
+      EXPECT_NE(message.find(std::to_string(bytes)), std::string::npos) << message;
+    }
+    EXPECT_NE(message.find("the other engines of the budget hold"), std::string::npos) << message;
+    kvi_error_release(error);
+  }
+  const Request late = start_large(other_, sessions[2]);
+  pin_.reset();  // what it held stays cached
+  const Result result = finish(late);
+  EXPECT_EQ(result.status, KVI_OK) << result.message;
+}
+
 }  // namespace
 }  // namespace kvi

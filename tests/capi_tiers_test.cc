@@ -1,4 +1,7 @@
 // Host and disk tiers through the public header: prefetch, suspend and resume, restart.
+#include <filesystem>
+#include <mutex>
+
 #include "support/capi_cache.h"
 
 namespace kvi {
@@ -304,7 +307,11 @@ TEST_F(CapiTiers, SecondEngineOfAFolderRunsWithoutItsDiskTierAndLogsIt) {
   const Session session = open_session(second);
   append(session, random_tokens(30));
   generate(session, 2);
-  EXPECT_EQ(suspend(session, KVI_TIER_DISK), KVI_UNSUPPORTED);
+  kvi_error* error = nullptr;
+  EXPECT_EQ(kvi_session_suspend(session.get(), KVI_TIER_DISK, &error), KVI_UNSUPPORTED);
+  EXPECT_NE(std::string(kvi_error_message(error)).find(messages[0]), std::string::npos)
+      << kvi_error_message(error);
+  kvi_error_release(error);
 }
 
 // Its handle may live on, such as in a garbage-collected language.
@@ -314,6 +321,46 @@ TEST_F(CapiTiers, AClosedEngineLeavesItsFolderToTheNext) {
   ASSERT_EQ(kvi_engine_close(first.get(), KVI_FOREVER, nullptr), KVI_OK);
   const Engine second = open_tiers(folder);
   EXPECT_GT(tier_of(second, KVI_TIER_DISK).budget_bytes, 0u);
+}
+
+// The engine waits for its transfer thread, and a request for both.
+TEST_F(CapiTiers, WhatWouldWaitIsRefusedWhereAFailureOfTheDiskIsLogged) {
+  struct Seen {
+    std::mutex mutex;
+    kvi_engine* engine = nullptr;
+    std::vector<kvi_status> statuses;
+  } seen;
+  const TempFolder folder;
+  kvi_engine_options options = small_engine();
+  options.disk_cache_bytes = 4 << 20;
+  options.disk_cache_folder = folder.path().c_str();
+  options.log_user = &seen;
+  options.log = [](void* user, int32_t, const char* message) {
+    Seen& seen = *static_cast<Seen*>(user);
+    if (std::string(message).find("the disk tier fails") == std::string::npos) return;
+    const int32_t tokens[] = {5, 6};
+    float logprob = 0;
+    kvi_prefix* prefix = nullptr;
+    const std::lock_guard lock(seen.mutex);
+    seen.statuses = {
+        kvi_engine_close(seen.engine, 100, nullptr),
+        kvi_score(seen.engine, tokens, 2, 1, &logprob, nullptr, nullptr, nullptr),
+        kvi_generate(seen.engine, "x", 1, nullptr, nullptr, nullptr, nullptr, nullptr),
+        kvi_cache_preload(seen.engine, "", 0, tokens, 2, nullptr, &prefix, nullptr),
+    };
+  };
+  const Engine engine = open(options);
+  seen.engine = engine.get();
+  std::filesystem::remove_all(folder.path());
+  const Session session = open_session(engine);
+  append(session, random_tokens(70));
+  generate(session, 2);
+  suspend(session, KVI_TIER_DISK);
+  eventually("it was logged", [&] {
+    const std::lock_guard lock(seen.mutex);
+    return !seen.statuses.empty();
+  });
+  EXPECT_EQ(seen.statuses, std::vector<kvi_status>(4, KVI_INVALID_STATE));
 }
 
 }  // namespace

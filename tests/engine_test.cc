@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "base/error.h"
+#include "engine/request_news.h"
 #include "support/expect_error.h"
 #include "support/output.h"
 #include "support/seed.h"
@@ -382,6 +383,47 @@ TEST_F(TinyEngineTest, ARequestWithOutputLeftToReadIsNamedAgain) {
   ASSERT_TRUE(request->has_unread());
   engine->name_again(request);
   EXPECT_EQ(engine->wait(8, std::chrono::milliseconds(0)), std::vector<void*>{&handle});
+}
+
+TEST(RequestNewsTest, AReleasedRequestIsGivenBackThoughNobodyWaits) {
+  for (int released = 0; released < 3; ++released) {
+    RequestNews news;
+    int handles[3];
+    std::vector<void*> named;
+    std::vector<std::shared_ptr<Request>> requests;
+    for (int& handle : handles) {
+      requests.push_back(std::make_shared<Request>(GenerateOptions{}));
+      requests.back()->set_user_handle(&handle);
+      news.post(requests.back());
+      if (&handle != &handles[released]) named.push_back(&handle);
+    }
+    news.forget(*requests[released]);
+    EXPECT_EQ(requests[released].use_count(), 1);
+    news.post(requests[released]);
+    EXPECT_EQ(requests[released].use_count(), 1) << "listed again after its release";
+    int last = 0;
+    requests.push_back(std::make_shared<Request>(GenerateOptions{}));
+    requests.back()->set_user_handle(&last);
+    news.post(requests.back());
+    named.push_back(&last);
+    EXPECT_EQ(news.wait(8, std::chrono::milliseconds(0)), named);
+    EXPECT_TRUE(news.wait(8, std::chrono::milliseconds(0)).empty());
+  }
+}
+
+// What the last one holds is freed: as many handles as ever come and go, the list does not grow.
+TEST_F(TinyEngineTest, RequestsWhoseNewsNobodyTakesAreGivenBackByTheirRelease) {
+  const std::shared_ptr<Engine> engine = Engine::create(model_, {});
+  const std::shared_ptr<Session> session = engine->create_session();
+  append(*session, random_tokens(random_, *model_, 5));
+  int handle = 0;
+  std::shared_ptr<Request> request = session->generate(sampled(1), &handle);
+  request->await(std::nullopt);
+  engine->forget(*request);
+  const std::weak_ptr<Request> kept = request;
+  request.reset();
+  engine->close(std::nullopt);  // the engine's thread had it in hand
+  EXPECT_TRUE(kept.expired());
 }
 
 TEST_F(TinyEngineTest, GeneratingNoTokensIsPossibleInAFullSession) {

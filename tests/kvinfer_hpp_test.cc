@@ -35,6 +35,69 @@ TEST(KvinferHpp, ChunksOfAStreamMakeUpItsText) {
   EXPECT_EQ(session.tokens().size(), prompt_len + 24);
 }
 
+struct Thrown {};
+
+TEST(KvinferHpp, WhatACallbackThrowsComesOutOfTheCallThatMadeIt) {
+  EXPECT_THROW(
+      kvinfer::Model::open(kModelPath, kvinfer::ModelOptions().progress(
+                                           [](uint64_t, uint64_t) -> bool { throw Thrown(); })),
+      Thrown);
+  auto engine = kvinfer::Engine::open(kModelPath, small_engine());
+  auto session = engine.session();
+  session.append("once");
+  EXPECT_THROW(session.save([](const void*, size_t) -> bool { throw Thrown(); }), Thrown);
+  EXPECT_THROW(engine.load_session([](void*, size_t) -> std::optional<size_t> { throw Thrown(); }),
+               Thrown);
+  for (const auto& chunk : session.generate(greedy(3))) EXPECT_FALSE(chunk.text().empty());
+}
+
+TEST(KvinferHpp, WhatALogFunctionThrowsIsDropped) {
+  int num_logged = 0;
+  const kvi::TempFolder folder;
+  const auto options = small_engine().disk_cache_bytes(1 << 20).disk_cache_folder(folder.path());
+  const auto first = kvinfer::Engine::open(kModelPath, options);
+  auto second = options;
+  second.log([&](kvinfer::LogLevel, const char*) {
+    ++num_logged;
+    throw Thrown();
+  });
+  const auto engine = kvinfer::Engine::open(kModelPath, second);  // logs that the folder is in use
+  EXPECT_EQ(num_logged, 1);
+}
+
+TEST(KvinferHpp, FunctionsThatAreEmptyAreRefusedByName) {
+  auto engine = kvinfer::Engine::open(kModelPath, small_engine());
+  auto session = engine.session();
+  session.append("once");
+  const auto saved = session.try_save(kvinfer::WriteFunction());
+  ASSERT_FALSE(saved);
+  EXPECT_EQ(saved.error().status(), kvinfer::Status::INVALID_ARGUMENT);
+  EXPECT_NE(saved.error().message().find("write"), std::string::npos);
+  const auto loaded = engine.try_load_session(kvinfer::ReadFunction());
+  ASSERT_FALSE(loaded);
+  EXPECT_EQ(loaded.error().status(), kvinfer::Status::INVALID_ARGUMENT);
+  EXPECT_NE(loaded.error().message().find("read"), std::string::npos);
+}
+
+TEST(KvinferHpp, OptionsThatWouldBeCutOrLostAreRefusedByName) {
+  using kvinfer::EngineOptions;
+  auto budget = kvinfer::Budget::create(1 << 20);
+  const auto moved = std::move(budget);
+  const auto refused = [](const EngineOptions& options, const char* name) {
+    const auto engine = kvinfer::Engine::try_open(kModelPath, options);
+    ASSERT_FALSE(engine) << name;
+    EXPECT_EQ(engine.error().status(), kvinfer::Status::INVALID_ARGUMENT);
+    EXPECT_NE(engine.error().message().find(name), std::string::npos) << engine.error().message();
+  };
+  refused(small_engine().shared_budget(budget), "shared_budget");
+  refused(small_engine().eviction_policy(std::string("lru\0x", 5)), "eviction_policy");
+  const kvi::TempFolder folder;
+  refused(small_engine().disk_cache_bytes(1 << 20).disk_cache_folder(folder.path() +
+                                                                     std::string("\0x", 2)),
+          "disk_cache_folder");
+  EXPECT_TRUE(kvinfer::Engine::try_open(kModelPath, small_engine().shared_budget(moved)));
+}
+
 TEST(KvinferHpp, ADestroyedStreamKeepsWhatWasMadeAndFreesItsSession) {
   auto engine = kvinfer::Engine::open(kModelPath, small_engine());
   auto session = engine.session();

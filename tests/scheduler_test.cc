@@ -89,8 +89,10 @@ TEST_F(SchedulerTest, OnlyThoseForWhomThereIsNoPlaceCountAsQueued) {
   Scheduler scheduler(cache_, {.max_batch_tokens = 100, .max_sequences = 3, .max_queued = 1});
   for (int i = 0; i < 4; ++i) EXPECT_TRUE(scheduler.enqueue(add(10))) << i;
   EXPECT_FALSE(scheduler.enqueue(add(10)));
+  EXPECT_EQ(scheduler.num_waiting(), 4);  // until a step has given the places
   commit(scheduler.schedule());
   EXPECT_EQ(scheduler.num_running(), 3);
+  EXPECT_EQ(scheduler.num_waiting(), 1);
   EXPECT_FALSE(scheduler.enqueue(add(10)));
 }
 

@@ -30,12 +30,16 @@ struct Scores {
 class Engine {
  public:
   static Result<Engine> try_open(std::string_view path, const EngineOptions& options = {}) {
+    const Result<void> usable = options.check();
+    if (!usable) return usable.error();
     return detail::make<Engine, kvi_engine>([&](kvi_engine** out, kvi_error** error) {
       const kvi_engine_options raw = options.raw();
       return kvi_engine_open(path.data(), path.size(), &raw, out, error);
     });
   }
   static Result<Engine> try_create(const Model& model, const EngineOptions& options = {}) {
+    const Result<void> usable = options.check();
+    if (!usable) return usable.error();
     return detail::make<Engine, kvi_engine>([&](kvi_engine** out, kvi_error** error) {
       const kvi_engine_options raw = options.raw();
       return kvi_engine_create(model.raw(), &raw, out, error);
@@ -173,11 +177,17 @@ class Engine {
   }
   Result<LoadedSession> try_load_session(const ReadFunction& read,
                                          const SnapshotOptions& options = {}) const {
-    return load(options, [&](const kvi_snapshot_options* raw_options, kvi_session** out,
-                             kvi_snapshot_result* taken, kvi_error** error) {
-      return kvi_session_load_from(raw(), detail::call_read, const_cast<ReadFunction*>(&read),
-                                   raw_options, out, taken, error);
-    });
+    const Result<void> usable = detail::Callback<ReadFunction>::check(read, "read");
+    if (!usable) return usable.error();
+    detail::Callback<ReadFunction> callback(read);
+    Result<LoadedSession> session = load(
+        options, [&](const kvi_snapshot_options* raw_options, kvi_session** out,
+                     kvi_snapshot_result* taken, kvi_error** error) {
+          return kvi_session_load_from(raw(), detail::call_read, &callback, raw_options, out, taken,
+                                       error);
+        });
+    callback.rethrow();
+    return session;
   }
 
   // The requests (Stream::raw) that have news, at most max_count; none within the timeout is TIMEOUT.

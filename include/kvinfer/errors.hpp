@@ -50,6 +50,14 @@ class Error : public std::exception {
     kvi_error_release(error);
   }
 
+  // What the wrapper itself finds wrong.
+  Error(Status status, std::string message)
+      : status_(status),
+        retryable_(false),
+        needed_(0),
+        available_(0),
+        message_(std::move(message)) {}
+
   Status status() const { return status_; }
   const char* status_name() const { return kvi_status_name(static_cast<kvi_status>(status_)); }
   const std::string& message() const { return message_; }
@@ -172,6 +180,43 @@ Result<Buffer> fill(const Call& call) {
   if (!result) return result.error();
   return buffer;
 }
+
+// A function of the caller's for one call of kvinfer.h, through which nothing may be thrown: what the function throws
+// is kept, and thrown again when the call has ended.
+template <typename Function>
+class Callback {
+ public:
+  explicit Callback(const Function& function) : function_(function) {}
+
+  static Result<void> check(const Function& function, const char* name) {
+    if (function) return {};
+    return Error(Status::INVALID_ARGUMENT, std::string(name) + " is an empty function");
+  }
+
+  // answer(function): what the caller's function tells kvinfer.h.
+  template <typename Answer>
+  int32_t call(const Answer& answer) noexcept {
+#if KVINFER_EXCEPTIONS
+    try {
+      return answer(function_);
+    } catch (...) {
+      thrown_ = std::current_exception();
+      return KVI_CANCEL;
+    }
+#else
+    return answer(function_);
+#endif
+  }
+  void rethrow() const {
+#if KVINFER_EXCEPTIONS
+    if (thrown_) std::rethrow_exception(thrown_);
+#endif
+  }
+
+ private:
+  const Function& function_;
+  std::exception_ptr thrown_;
+};
 
 inline uint32_t timeout(std::optional<Milliseconds> value) {
   if (!value) return KVI_FOREVER;

@@ -353,7 +353,8 @@ typedef struct kvi_engine_options {
   uint32_t max_sequences; /* 16: requests that run at once; more wait */
   /* 512: tokens of one step; a longer prompt is prefilled in chunks of it */
   uint32_t max_batch_tokens;
-  uint32_t max_queued;  /* 1024: that may wait for a place; more are EXHAUSTED */
+  /* 1024: that may wait, beside those for whom one of these places is free; more are EXHAUSTED */
+  uint32_t max_queued;
   uint32_t page_len;    /* 16: tokens of a KV page; a power of two, 16 to 256 */
   uint32_t num_threads; /* KVI_AUTO: as the device's default; at most 256 */
   int32_t activations;  /* KVI_ACTIVATIONS_INT8 */
@@ -396,7 +397,9 @@ typedef struct kvi_engine_options {
 typedef struct kvi_stats {
   uint32_t struct_size;
   uint32_t num_sessions;
-  uint32_t num_running; /* requests */
+  uint32_t num_running; /* requests that have one of the max_sequences places */
+  /* That have none yet, also those who take a free one with the next step or wait for memory: at most max_queued and
+   * the places that are free */
   uint32_t num_queued;
   uint64_t requests_finished; /* since the engine was created, for whatever reason */
   uint64_t requests_failed;   /* of these, with KVI_FINISH_ERROR */
@@ -971,8 +974,9 @@ typedef int32_t(KVI_CALL* kvi_text_fn)(void* user, const kvi_text* text);
  *  options              NULL: the defaults
  *  on_text, user        called on this thread as text comes, with no lock held; NULL: only usage is wanted
  *  usage                out, or NULL; written also when generation began and then failed: on_text has had what came
- *                       before, and finish is KVI_FINISH_ERROR
- * Errors: those of append, generate and await; CANCELLED when on_text answered KVI_CANCEL. Any thread. */
+ *                       before, and finish is KVI_FINISH_ERROR, or KVI_FINISH_CANCELLED with CANCELLED
+ * Errors: those of append, generate and await; CANCELLED when on_text answered KVI_CANCEL, INVALID_ARGUMENT for an
+ * answer that there is not. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_generate(kvi_engine* engine, const char* prompt, size_t prompt_size,
                                          const kvi_generate_options* options, kvi_text_fn on_text,
                                          void* user, kvi_usage* usage, kvi_error** error);

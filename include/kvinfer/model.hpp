@@ -80,9 +80,10 @@ class Decoder {
 class Model {
  public:
   static Result<Model> try_open(std::string_view path, const ModelOptions& options = {}) {
-    return detail::make<Model, kvi_model>([&](kvi_model** out, kvi_error** error) {
-      const kvi_model_options raw = options.raw();
-      return kvi_model_open(path.data(), path.size(), &raw, out, error);
+    return options.with_raw([&](const kvi_model_options* raw_options) {
+      return detail::make<Model, kvi_model>([&](kvi_model** out, kvi_error** error) {
+        return kvi_model_open(path.data(), path.size(), raw_options, out, error);
+      });
     });
   }
   explicit Model(detail::Handle<kvi_model> handle) : handle_(std::move(handle)) {}

@@ -19,12 +19,24 @@
 namespace kvinfer {
 
 enum class LogLevel : int32_t { error, warning, info, debug };
+// Nobody is there to catch what it throws: that is dropped.
 using LogFunction = std::function<void(LogLevel, const char* message)>;
+// With bytes done and in all; false aborts.
+using ProgressFunction = std::function<bool(uint64_t done, uint64_t total)>;
 
 namespace detail {
 
 inline void KVI_CALL call_log(void* user, int32_t level, const char* message) {
-  (*static_cast<LogFunction*>(user))(static_cast<LogLevel>(level), message);
+  Callback<LogFunction>(*static_cast<LogFunction*>(user)).call([&](const LogFunction& log) {
+    log(static_cast<LogLevel>(level), message);
+    return KVI_CONTINUE;
+  });
+}
+inline int32_t KVI_CALL call_progress(void* user, uint64_t done, uint64_t total) {
+  return static_cast<Callback<ProgressFunction>*>(user)->call(
+      [&](const ProgressFunction& progress) {
+        return progress(done, total) ? KVI_CONTINUE : KVI_CANCEL;
+      });
 }
 inline void KVI_CALL destroy_log(void* user) { delete static_cast<LogFunction*>(user); }
 
@@ -45,30 +57,30 @@ class ModelOptions {
   ModelOptions& metadata_only() { return options_.load = KVI_LOAD_METADATA, *this; }
   ModelOptions& device(uint32_t index) { return options_.device = index, *this; }
   ModelOptions& num_threads(uint32_t count) { return options_.num_threads = count, *this; }
-  // Called with bytes done and in all, on the thread that opens; false aborts.
-  ModelOptions& progress(std::function<bool(uint64_t done, uint64_t total)> function) {
+  // Called on the thread that opens, which throws what it throws.
+  ModelOptions& progress(ProgressFunction function) {
     return progress_ = std::move(function), *this;
   }
   ModelOptions& log(LogFunction function) { return log_ = std::move(function), *this; }
 
-  // For one call of kvi_model_open, during which *this stays where it is.
-  kvi_model_options raw() const {
+  // Calls use(const kvi_model_options *), for one call of kvi_model_open; points into *this.
+  template <typename Use>
+  auto with_raw(const Use& use) const {
     kvi_model_options options = options_;
+    detail::Callback<ProgressFunction> progress(progress_);
     if (progress_) {
-      options.progress = call_progress;
-      options.progress_user = const_cast<ModelOptions*>(this);
+      options.progress = detail::call_progress;
+      options.progress_user = &progress;
     }
     detail::attach_log(options, log_);
-    return options;
+    auto result = use(&options);
+    progress.rethrow();
+    return result;
   }
 
  private:
-  static int32_t KVI_CALL call_progress(void* user, uint64_t done, uint64_t total) {
-    return static_cast<ModelOptions*>(user)->progress_(done, total) ? KVI_CONTINUE : KVI_CANCEL;
-  }
-
   kvi_model_options options_;
-  std::function<bool(uint64_t, uint64_t)> progress_;
+  ProgressFunction progress_;
   LogFunction log_;
 };
 
@@ -88,6 +100,7 @@ class EngineOptions {
   EngineOptions& kv_grow_factor(double factor) { return options_.kv_grow_factor = factor, *this; }
   // The budget lives at least until the engine has been made.
   EngineOptions& shared_budget(const Budget& budget) {
+    has_shared_budget_ = true;
     return options_.shared_budget = budget.raw(), *this;
   }
   EngineOptions& prefix_caching(bool value) { return options_.prefix_caching = value, *this; }
@@ -108,6 +121,19 @@ class EngineOptions {
     detail::attach_log(options, log_);
     return options;
   }
+  // What kvi_engine_options cannot say.
+  Result<void> check() const {
+    const auto has_nul = [](const std::optional<std::string>& text) {
+      return text && text->find('\0') != std::string::npos;
+    };
+    const char* const wrong = has_shared_budget_ && options_.shared_budget == nullptr
+                                  ? "shared_budget has been moved from"
+                              : has_nul(eviction_policy_) ? "eviction_policy contains a NUL byte"
+                              : has_nul(folder_)          ? "disk_cache_folder contains a NUL byte"
+                                                          : nullptr;
+    if (wrong == nullptr) return {};
+    return Error(Status::INVALID_ARGUMENT, wrong);
+  }
   kvi_engine_options without_log() const {
     kvi_engine_options options = options_;
     if (eviction_policy_) options.eviction_policy = eviction_policy_->c_str();
@@ -119,6 +145,7 @@ class EngineOptions {
 
  private:
   kvi_engine_options options_;
+  bool has_shared_budget_ = false;
   std::optional<std::string> eviction_policy_, folder_;
   std::string secret_;
   LogFunction log_;

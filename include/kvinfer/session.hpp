@@ -261,10 +261,14 @@ class Session {
     });
   }
   Result<void> try_save(const WriteFunction& write) {
-    return detail::check([&](kvi_error** error) {
-      return kvi_session_save_to(raw(), detail::call_write, const_cast<WriteFunction*>(&write),
-                                 error);
+    Result<void> result = detail::Callback<WriteFunction>::check(write, "write");
+    if (!result) return result;
+    detail::Callback<WriteFunction> callback(write);
+    result = detail::check([&](kvi_error** error) {
+      return kvi_session_save_to(raw(), detail::call_write, &callback, error);
     });
+    callback.rethrow();
+    return result;
   }
   Result<std::vector<int32_t>> try_tokens() {
     return detail::fill<std::vector<int32_t>>(

@@ -37,9 +37,10 @@ class SnapshotOptions {
   SessionOptions session_;
 };
 
-// Takes the next bytes of a snapshot; false: it failed, and the call with it.
+// Takes the next bytes of a snapshot; false: it failed, and the call with it. The call throws what it throws, the try_
+// form too.
 using WriteFunction = std::function<bool(const void* bytes, size_t size)>;
-// Gives the next bytes, at most capacity: how many, 0 at the end; nullopt: it failed.
+// Gives the next bytes, at most capacity: how many, 0 at the end; nullopt: it failed. Likewise.
 using ReadFunction = std::function<std::optional<size_t>(void* buffer, size_t capacity)>;
 
 namespace detail {
@@ -47,13 +48,17 @@ namespace detail {
 constexpr int32_t kFunctionFailed = -1;  // no answer of kvinfer.h: IO
 
 inline int32_t KVI_CALL call_write(void* user, const void* bytes, size_t size) {
-  return (*static_cast<const WriteFunction*>(user))(bytes, size) ? KVI_CONTINUE : kFunctionFailed;
+  return static_cast<Callback<WriteFunction>*>(user)->call([&](const WriteFunction& write) {
+    return write(bytes, size) ? KVI_CONTINUE : kFunctionFailed;
+  });
 }
 inline int32_t KVI_CALL call_read(void* user, void* buffer, size_t capacity, size_t* size) {
-  const std::optional<size_t> got = (*static_cast<const ReadFunction*>(user))(buffer, capacity);
-  if (!got) return kFunctionFailed;
-  *size = *got;
-  return KVI_CONTINUE;
+  return static_cast<Callback<ReadFunction>*>(user)->call([&](const ReadFunction& read) {
+    const std::optional<size_t> got = read(buffer, capacity);
+    if (!got) return kFunctionFailed;
+    *size = *got;
+    return int32_t{KVI_CONTINUE};
+  });
 }
 
 }  // namespace detail

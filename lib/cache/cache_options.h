@@ -26,6 +26,7 @@ struct CacheOptions {
   CacheIdentity identity = {};
   std::vector<std::byte> secret = {};               // that tenants' salts are made with
   std::shared_ptr<TierStore> host = {}, disk = {};  // nullptr: no such tier
+  std::string disk_missing = {};                    // why there is none, where one was asked for
   uint64_t host_bytes = 0, disk_bytes = 0;
   std::shared_ptr<ForeignPages> foreign = {};  // in the disk tier's folder; nullptr: no such tier
   size_t num_events = 0;                       // kept for who reads them; 0: none

@@ -30,7 +30,7 @@ class TextCalls {
       const size_t num_tokens = read_tokens();
       if (on_text_ != nullptr && (size > 0 || (finish != Finish::none && num_tokens > 0))) {
         const kvi_text piece = {text_.data(), size, tokens_.data(), num_tokens};
-        int32_t answer = on_text_(user_, &piece);
+        int32_t answer = called("on_text", [&] { return on_text_(user_, &piece); });
         if (answer != KVI_CONTINUE) return answer;
         tokens_.clear();
       }
@@ -57,6 +57,20 @@ class TextCalls {
   std::vector<TokenId> tokens_;
   size_t next_token_ = 0;
 };
+
+int32_t finish_of(const Error& failure) {
+  return failure.status() == Status::CANCELLED ? KVI_FINISH_CANCELLED : KVI_FINISH_ERROR;
+}
+
+void check_answer(int32_t answer) {
+  switch (answer) {
+    case KVI_CONTINUE:
+    case KVI_STOP: return;
+    case KVI_CANCEL: throw Error(Status::CANCELLED, "on_text answered KVI_CANCEL");
+    default:
+      reject_value("the answer of on_text", answer, "one of KVI_CONTINUE, KVI_STOP, KVI_CANCEL");
+  }
+}
 
 // Ends a request that its caller has left, whatever way.
 class CancelOnExit {
@@ -88,23 +102,21 @@ extern "C" kvi_status kvi_generate(kvi_engine* engine, const char* prompt, size_
     auto request = session->generate(std::move(known), nullptr);
     CancelOnExit cancel(request);
 
-    const int32_t answer = TextCalls(*request, on_text, user).run();
-    switch (answer) {
-      case KVI_CONTINUE: break;
-      case KVI_STOP: request->cancel(CancelMode::keep); break;
-      case KVI_CANCEL: throw Error(Status::CANCELLED, "on_text answered KVI_CANCEL");
-      default:
-        reject_value("the answer of on_text", answer, "one of KVI_CONTINUE, KVI_STOP, KVI_CANCEL");
-    }
+    bool is_stopped = false;
     std::optional<Error> failure;
     try {
+      const int32_t answer = TextCalls(*request, on_text, user).run();
+      check_answer(answer);
+      is_stopped = answer == KVI_STOP;
+      if (is_stopped) request->cancel(CancelMode::keep);
       request->await(std::nullopt);
     } catch (const Error& e) {
       failure = e;
     }
     if (usage != nullptr) {
       kvi_usage result = to_abi(request->usage());
-      if (answer == KVI_STOP) result.finish = KVI_FINISH_STOP;
+      if (is_stopped) result.finish = KVI_FINISH_STOP;
+      if (failure) result.finish = finish_of(*failure);
       write_struct(usage, result);
     }
     if (failure) throw *failure;  // what came before it was delivered, and counts

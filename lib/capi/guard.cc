@@ -6,6 +6,7 @@
 #include <string_view>
 
 #include "base/error.h"
+#include "base/text.h"
 
 namespace kvi::capi {
 namespace {
@@ -37,6 +38,10 @@ void throw_forked() {
   throw Error(Status::FORKED,
               "libkvinfer was used before this process was forked; use it in the parent, or open "
               "models only after the fork");
+}
+
+void throw_thrown(const char* name, const char* what) {
+  throw Error(Status::CANCELLED, concat(name, " threw an exception: ", what));
 }
 
 kvi_status report_exception(kvi_error** error) noexcept {

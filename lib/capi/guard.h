@@ -7,6 +7,7 @@
 #pragma once
 
 #include <cstdint>
+#include <exception>
 
 #include "base/os_fork.h"
 #include "kvinfer/kvinfer.h"
@@ -23,6 +24,7 @@ struct kvi_error {
 namespace kvi::capi {
 
 [[noreturn]] void throw_forked();
+[[noreturn]] void throw_thrown(const char* name, const char* what);
 
 // Requires: called while an exception is handled. Its status; the rest goes to *error, if wanted.
 kvi_status report_exception(kvi_error** error) noexcept;
@@ -35,6 +37,18 @@ kvi_status guarded(kvi_error** error, const Body& body) noexcept {
     return KVI_OK;
   } catch (...) {
     return report_exception(error);
+  }
+}
+
+// Calls a caller's function. C throws nothing; what a function in C++ throws ends the call, under the function's name.
+template <typename Function>
+auto called(const char* name, const Function& function) {
+  try {
+    return function();
+  } catch (const std::exception& e) {
+    throw_thrown(name, e.what());
+  } catch (...) {
+    throw_thrown(name, "no std::exception");
   }
 }
 

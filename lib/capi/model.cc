@@ -56,7 +56,7 @@ LoadOptions load_options_argument(const kvi_model_options& options) {
   if (options.progress != nullptr) {
     result.progress = [call = options.progress, user = options.progress_user](uint64_t done,
                                                                               uint64_t total) {
-      return call(user, done, total) == KVI_CONTINUE;
+      return called("progress", [&] { return call(user, done, total); }) == KVI_CONTINUE;
     };
   }
   return result;

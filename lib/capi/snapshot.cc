@@ -46,14 +46,15 @@ void check_answer(int32_t answer, const char* name) {
 
 SnapshotSink sink_of(kvi_write_fn write, void* user) {
   return [write, user](std::span<const std::byte> bytes) {
-    check_answer(write(user, bytes.data(), bytes.size()), "write");
+    check_answer(called("write", [&] { return write(user, bytes.data(), bytes.size()); }), "write");
   };
 }
 
 SnapshotSource source_of(kvi_read_fn read, void* user) {
   return [read, user](std::span<std::byte> bytes) {
     size_t size = 0;
-    check_answer(read(user, bytes.data(), bytes.size(), &size), "read");
+    check_answer(called("read", [&] { return read(user, bytes.data(), bytes.size(), &size); }),
+                 "read");
     return size;
   };
 }

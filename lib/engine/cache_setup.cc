@@ -68,7 +68,8 @@ void add_disk_tier(const EngineOptions& options, const std::vector<LayerGroup>& 
                                                    files, steady_clock());
   } catch (const Error& error) {
     if (error.status() != Status::BUSY) throw;
-    log_message(options.log, LogLevel::warning, error.message());
+    cache.disk_missing = error.message();
+    log_message(options.log, LogLevel::warning, cache.disk_missing);
     return;
   }
   // Tenants find their prefixes again after a restart.

@@ -35,6 +35,7 @@ EngineCore::EngineCore(std::shared_ptr<const LoadedModel> model, const EngineOpt
   const auto reserve_pages = [&](uint64_t bytes) { return backend.reserve_pages(bytes); };
   CacheOptions cache_options = cache_options_for(*model_, options, grouped.groups);
   stores_ = {cache_options.host, cache_options.disk};
+  disk_missing_ = cache_options.disk_missing;
   foreign_pages_ = cache_options.foreign;
   cache_ = std::make_unique<CacheManager>(std::move(grouped.groups), cache_options, reserve_pages);
   scheduler_ = std::make_unique<Scheduler>(
@@ -205,6 +206,8 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
         .amounts(uint64_t{options_.max_queued} + 1, options_.max_queued)
         .retryable();
   }
+  if (jobs_.empty()) short_since_us_.reset();  // what others lacked before is not its shortage
+  job->submitted_us = clock_->now_us();
   jobs_.push_back(job);
   sequence.request = std::move(request);
   sequence.owner.store(SequenceOwner::request);
@@ -229,7 +232,7 @@ void EngineCore::run() {
   }
   while (!jobs_.empty()) end_job(*jobs_.back(), Finish::cancelled);
   while (!pins_.empty()) let_go(*pins_.back());
-  log_failures(lock);
+  log_warnings(lock);
   finish_stores(lock);
   lock.unlock();
   worker_.reset();  // its last report needs the mutex
@@ -237,6 +240,7 @@ void EngineCore::run() {
     if (store) store->end();
   }
   lock.lock();
+  log_warnings(lock);
   news_->close();
   has_ended_ = true;
   ended_.notify_all();
@@ -289,7 +293,7 @@ class EngineCore::Copies {
 
 void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
   for (;;) {
-    log_failures(lock);  // lets go of the mutex: whether to go on is asked afterwards
+    log_warnings(lock);  // lets go of the mutex: whether to go on is asked afterwards
     if (stopping_.load()) return;
     reap_interrupted();
     const int64_t next_expiry = expire_pins();
@@ -314,7 +318,8 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
       }
       continue;
     }
-    num_memory_waits_ = num_steps_without_items_ = 0;
+    short_since_us_.reset();
+    num_steps_without_items_ = 0;
     prepare(step);
     lock.unlock();
     copies.make();
@@ -467,21 +472,19 @@ void EngineCore::end_job(Job& job, Finish finish, std::optional<Error> error) no
   ++stats_.requests_finished;
   if (finish == Finish::error) {
     ++stats_.requests_failed;
-    try_to([&] { failures_.push_back(*error); });
+    try_to([&] { warnings_.push_back(concat("a request failed: ", error->message())); });
   }
   show_gauges();
   job.on_end(finish, std::move(error));
 }
 
 // Not under the mutex: the caller's function may release handles.
-void EngineCore::log_failures(std::unique_lock<std::mutex>& lock) {
-  while (!failures_.empty()) {
-    const std::vector<Error> failures = std::exchange(failures_, {});
+void EngineCore::log_warnings(std::unique_lock<std::mutex>& lock) {
+  while (!warnings_.empty()) {
+    const std::vector<std::string> warnings = std::exchange(warnings_, {});
     lock.unlock();
-    for (const Error& failure : failures) {
-      try_to([&] {
-        log_message(log_, LogLevel::warning, concat("a request failed: ", failure.message()));
-      });
+    for (const std::string& warning : warnings) {
+      try_to([&] { log_message(log_, LogLevel::warning, warning); });
     }
     lock.lock();
   }

@@ -143,14 +143,14 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void end_job(Job& job, Finish finish, std::optional<Error> error = std::nullopt) noexcept;
   void end_started(std::unique_lock<std::mutex>& lock, const Error& error);
   Error error_of_step() const noexcept;
-  void log_failures(std::unique_lock<std::mutex>& lock);
+  void log_warnings(std::unique_lock<std::mutex>& lock);
   bool reclaim_idle_session();
   void keep_within_budget();
   void dispatch_moves();
   void note_prefill_rate(int num_tokens, int64_t took_us);
   void note_rate(double& mean, double rate);
   void finish_stores(std::unique_lock<std::mutex>& lock);
-  void tell_disk_failure();
+  void note_disk_failure();
   void complete_move(const PageMove& move, bool ok, double seconds);
   SequencePages look_up_sequence(const std::string& tenant, bool reads_shared);
   std::shared_ptr<PinnedPrefix> make_pin(SequencePages pages, const PinOptions& options);
@@ -198,8 +198,10 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   std::vector<PinnedPrefix*> pins_;  // that are held
   std::vector<SequencePages> prefetching_;
   SchedulerRates rates_;
-  int budget_member_ = -1;       // of a shared budget
-  std::vector<Error> failures_;  // not logged yet
+  int budget_member_ = -1;                 // of a shared budget
+  std::optional<int64_t> short_since_us_;  // that nothing goes on for lack of memory
+  std::vector<std::string> warnings_;      // not logged yet
+  std::string last_disk_failure_;
   EngineStats stats_;
 
   KvPlacement placement_;  // as it was made
@@ -209,15 +211,14 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   Batch batch_;
   std::vector<float> logits_;  // [max_logit_rows, vocab]
   int max_logit_rows_ = 0;
-  int num_memory_waits_ = 0;  // since the last step
   int num_steps_without_items_ = 0;
   int num_dispatch_failures_ = 0;
-  int num_held_ = 0;               // sequences that no session has, of snapshots
-  std::string last_disk_failure_;  // the transfer thread's
+  int num_held_ = 0;  // sequences that no session has, of snapshots
 
   std::vector<std::shared_ptr<TierStore>> stores_;  // [lower tier]
-  std::shared_ptr<ForeignPages> foreign_pages_;     // thread-safe; nullptr: there is no disk tier
-  std::unique_ptr<TransferWorker> worker_;          // nullptr: there is no lower tier
+  std::string disk_missing_;  // why there is no disk tier, where one was asked for
+  std::shared_ptr<ForeignPages> foreign_pages_;  // thread-safe; nullptr: there is no disk tier
+  std::unique_ptr<TransferWorker> worker_;       // nullptr: there is no lower tier
 };
 
 }  // namespace kvi

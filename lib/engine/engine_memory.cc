@@ -10,9 +10,10 @@
 namespace kvi {
 namespace {
 
-// How long a request waits for memory that others hold: about ten seconds, in which others may end their steps.
+// How long a request waits for memory that others hold, in which they may end their steps; they are asked again and
+// again.
+constexpr int64_t kLongestMemoryWaitUs = 10'000'000;
 constexpr std::chrono::milliseconds kMemoryWait{10};
-constexpr int kMostMemoryWaits = 1000;
 constexpr int kLeastPrefillTokens = 32;
 constexpr int64_t kFinishStoresUs = 5'000'000;
 constexpr uint64_t kGivenToOthers = 8;  // of what is cached, one part in so many at a time
@@ -30,6 +31,9 @@ void EngineCore::suspend_pages(SequencePages& pages, std::span<const TokenId> to
   const LowerTier* lower = cache_->prefixes().tier(tier);
   const char* name = tier == TierId::host ? "host" : "disk";
   if (lower == nullptr) {
+    if (tier == TierId::disk && !disk_missing_.empty()) {
+      throw Error(Status::UNSUPPORTED, concat("the engine has no disk tier: ", disk_missing_));
+    }
     throw Error(Status::UNSUPPORTED,
                 concat("the engine has no ", name, " tier; open it with ", name, "_cache_bytes"));
   }
@@ -118,18 +122,24 @@ void EngineCore::keep_within_budget() {
 }
 
 // Waits a little, where a snapshot that is being written or read, or the others of a shared budget, may still give back
-// what this request lacks.
+// what this request lacks. Those who wait together give up together; who comes later has a wait of its own.
 bool EngineCore::wait_for_memory(const SchedSequence& sequence,
                                  std::unique_lock<std::mutex>& lock) {
-  const DevicePages& pages = cache_->prefixes().pages();
+  DevicePages& pages = cache_->prefixes().pages();
   const bool others_have_some = options_.shared_budget &&
                                 options_.shared_budget->num_members() > 1 &&
                                 options_.shared_budget->leased() > pages.mapped_bytes();
   const bool may_come = (others_have_some || num_held_ > 0) &&
                         bytes_alone(sequence) <= pages.limit_bytes();
-  if (!may_come || num_memory_waits_ >= kMostMemoryWaits) return false;
-  ++num_memory_waits_;
-  if (others_have_some) options_.shared_budget->call_for_memory(budget_member_);
+  const int64_t now_us = clock_->now_us();
+  if (!short_since_us_) short_since_us_ = now_us;
+  const int64_t since_us = std::max(*short_since_us_, job_of(sequence).submitted_us);
+  if (!may_come || now_us - since_us >= kLongestMemoryWaitUs) return false;
+  if (others_have_some) {
+    // With what is too little for either, two that are short would keep each other waiting.
+    pages.give_back_idle(UINT64_MAX);
+    options_.shared_budget->call_for_memory(budget_member_);
+  }
   work_.wait_for(lock, kMemoryWait);
   return true;
 }
@@ -174,20 +184,21 @@ void EngineCore::note_rate(double& mean, double rate) {
   scheduler_->set_rates(rates_);
 }
 
-// On the transfer thread, without the mutex: what is logged may come back to the engine. Each failure is logged once.
-void EngineCore::tell_disk_failure() {
+// Each failure is told once, by the engine's own thread: the caller's function may come back to the engine, and the
+// transfer thread is one that the engine waits for.
+void EngineCore::note_disk_failure() {
   metrics_->disk_failed();
   try_to([&] {
     std::string failure = stores_[static_cast<int>(TierId::disk) - 1]->stats().last_failure;
     if (failure.empty() || failure == last_disk_failure_) return;
+    warnings_.push_back(concat("the disk tier fails: ", failure));
     last_disk_failure_ = std::move(failure);
-    log_message(log_, LogLevel::warning, concat("the disk tier fails: ", last_disk_failure_));
   });
 }
 
 void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {
-  if (!ok && move.tier == TierId::disk) tell_disk_failure();
   std::lock_guard lock(mutex_);
+  if (!ok && move.tier == TierId::disk) note_disk_failure();
   if (ok && move.tier == TierId::host && move.kind != MoveKind::discard && seconds > 0) {
     note_rate(rates_.host_bytes_per_second,
               static_cast<double>(placement_.groups[move.group].layout->page_bytes) / seconds);
@@ -262,8 +273,24 @@ Error EngineCore::exhausted_error(const SchedSequence& scheduled) const {
   if (bytes_alone(scheduled) > cache_->budget_bytes()) return never_fits_error(scheduled);
   const uint64_t needed = cache_->bytes_to_reach_alone(*scheduled.pages, scheduled.num_known,
                                                        static_cast<int>(options_.max_batch_tokens));
-  const uint64_t budget = cache_->budget_bytes();
-  const uint64_t available = budget - std::min(budget, cache_->used_bytes());  // it may have shrunk
+  const auto beyond = [](uint64_t bytes, uint64_t taken) { return bytes - std::min(bytes, taken); };
+  const uint64_t budget = cache_->budget_bytes(), used = cache_->used_bytes();
+  if (options_.shared_budget) {
+    const DevicePages& pages = cache_->prefixes().pages();
+    const uint64_t limit = options_.shared_budget->limit();
+    const uint64_t others = beyond(options_.shared_budget->leased(), pages.mapped_bytes());
+    const uint64_t free = std::min(beyond(limit, others + used),
+                                   beyond(pages.budget_bytes(), used));
+    if (others > 0 && beyond(limit, others) < pages.budget_bytes()) {
+      Error error(Status::EXHAUSTED,
+                  concat("the shared budget of ", limit, " bytes is used up: this request needs ",
+                         needed, " more bytes for ", scheduled.num_known, " tokens, ", free,
+                         " are free, and the other engines of the budget hold ", others,
+                         "; release their sessions or pins, or raise its limit"));
+      return error.amounts(needed, free).retryable();
+    }
+  }
+  const uint64_t available = beyond(budget, used);  // it may have shrunk
   Error error(Status::EXHAUSTED,
               concat("the KV budget of ", budget, " bytes is used up: this request needs ", needed,
                      " more bytes for ", scheduled.num_known, " tokens, ", available,

@@ -4,6 +4,7 @@
 // position from first_logit_position() on. All calls come from the engine's thread.
 #pragma once
 
+#include <cstdint>
 #include <memory>
 #include <optional>
 #include <span>
@@ -48,6 +49,7 @@ class Job {
   virtual uint32_t tokens_to_keep(Finish finish) const = 0;
 
   bool started = false;
+  int64_t submitted_us = 0;  // on the core's clock
 
  protected:
   // For logits of which none is a number above -infinity.

@@ -63,7 +63,8 @@ class Request {
   std::atomic<void*> user_handle_{nullptr};
   std::atomic<int> cancel_{0};            // 0: no; 1 + CancelMode
   std::atomic<bool> listed_{false};       // in RequestNews, not yet handed to a waiter
-  std::shared_ptr<Request> next_listed_;  // there; guarded by its mutex
+  std::shared_ptr<Request> next_listed_;  // there; guarded by its mutex, as is the one before
+  Request* listed_after_ = nullptr;
 
   mutable std::mutex mutex_;
   mutable std::condition_variable changed_;

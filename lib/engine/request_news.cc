@@ -7,20 +7,28 @@
 namespace kvi {
 
 RequestNews::~RequestNews() {
-  while (first_) pop();  // one by one: a long chain would free itself in as many nested calls
+  while (first_)
+    take(*first_);  // one by one: a long chain would free itself in as many nested calls
 }
 
-std::shared_ptr<Request> RequestNews::pop() {
-  std::shared_ptr<Request> request = std::move(first_);
-  first_ = std::move(request->next_listed_);
-  if (!first_) last_ = nullptr;
-  return request;
+// Out of the list, wherever it stands.
+std::shared_ptr<Request> RequestNews::take(Request& request) {
+  Request* const before = request.listed_after_;
+  std::shared_ptr<Request>& link = before == nullptr ? first_ : before->next_listed_;
+  std::shared_ptr<Request> taken = std::move(link);
+  link = std::move(request.next_listed_);
+  (link ? link->listed_after_ : last_) = before;
+  request.listed_after_ = nullptr;
+  request.listed_.store(false);
+  return taken;
 }
 
 void RequestNews::post(std::shared_ptr<Request> request) {
-  if (request->user_handle() == nullptr || request->listed_.exchange(true)) return;
+  if (request->listed_.load()) return;
   std::lock_guard lock(mutex_);
+  if (request->user_handle() == nullptr || request->listed_.exchange(true)) return;
   Request* added = request.get();
+  added->listed_after_ = last_;
   (last_ == nullptr ? first_ : last_->next_listed_) = std::move(request);
   last_ = added;
   changed_.notify_one();
@@ -29,25 +37,17 @@ void RequestNews::post(std::shared_ptr<Request> request) {
 std::vector<void*> RequestNews::wait(size_t max_count,
                                      std::optional<std::chrono::milliseconds> timeout) {
   std::unique_lock lock(mutex_);
-  const auto deadline = std::chrono::steady_clock::now() +
-                        timeout.value_or(std::chrono::milliseconds(0));
   const auto ready = [&] { return first_ != nullptr || closed_; };
   std::vector<void*> handles;
-  // Requests whose users released them are listed too: only a handle, the end or the deadline ends the wait.
-  while (handles.empty()) {
-    if (!timeout) {
-      changed_.wait(lock, ready);
-    } else if (!changed_.wait_until(lock, deadline, ready)) {
-      break;
-    }
-    while (first_ && handles.size() < max_count) {
-      reserve_more(handles, 1);
-      const std::shared_ptr<Request> request = pop();
-      request->listed_.store(false);
-      if (void* handle = request->user_handle()) handles.push_back(handle);
-    }
-    if (handles.empty() && closed_) throw Error(Status::CLOSED, "the engine has been closed");
-    if (max_count == 0) break;
+  if (!timeout) {
+    changed_.wait(lock, ready);
+  } else if (!changed_.wait_for(lock, *timeout, ready)) {
+    return handles;
+  }
+  if (!first_ && closed_) throw Error(Status::CLOSED, "the engine has been closed");
+  while (first_ && handles.size() < max_count) {
+    reserve_more(handles, 1);
+    handles.push_back(take(*first_)->user_handle());
   }
   if (first_) changed_.notify_one();
   return handles;
@@ -59,10 +59,12 @@ void RequestNews::close() {
   changed_.notify_all();
 }
 
-// Under the lock, so that a handle is never named after its release returned.
+// Under the lock, so that a handle is never named after its release returned, and a request not listed again.
 void RequestNews::forget(Request& request) {
+  std::shared_ptr<Request> taken;  // let go of after the lock
   std::lock_guard lock(mutex_);
   request.set_user_handle(nullptr);
+  if (request.listed_.load()) taken = take(request);
 }
 
 }  // namespace kvi

@@ -1,7 +1,7 @@
 // Which requests of an engine have something new: one waiter serves thousands.
 //
-// Thread-safe. Each piece of news goes to one waiter; a request is listed at most once, and is itself the link to the
-// next one, so that listing it cannot fail.
+// Thread-safe. Each piece of news goes to one waiter; a request is listed at most once, and is itself the link to its
+// neighbours, so that listing it cannot fail.
 #pragma once
 
 #include <chrono>
@@ -24,11 +24,11 @@ class RequestNews {
   // and nothing is left.
   std::vector<void*> wait(size_t max_count, std::optional<std::chrono::milliseconds> timeout);
   void close();
-  // A user releases its handle: it is not named from here on.
+  // A user releases its handle: it is not named from here on, and not kept.
   void forget(Request& request);
 
  private:
-  std::shared_ptr<Request> pop();
+  std::shared_ptr<Request> take(Request& request);
 
   std::mutex mutex_;
   std::condition_variable changed_;
