@@ -440,7 +440,8 @@ KVI_API kvi_status KVI_CALL kvi_engine_get_stats(kvi_engine* engine, kvi_stats* 
  * Errors: INVALID_ARGUMENT (below one page of each layer group, or beyond the device's memory), CLOSED. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_set_budget(kvi_engine* engine, uint64_t kv_budget_bytes,
                                                   kvi_error** error);
-/* Gives memory back to the system: free pages first, then cached ones, up to num_bytes.
+/* Gives memory back to the system: free pages first, then cached ones, up to num_bytes. Pages that are being copied to
+ * a lower tier (the device's deferred_bytes in kvi_tier_stats) stay until that is done: call again then.
  *  given_back  out, or NULL: bytes
  * Errors: CLOSED. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_trim(kvi_engine* engine, uint64_t num_bytes,
@@ -1081,9 +1082,10 @@ typedef struct kvi_tier_stats {
   uint64_t used_bytes;   /* device: in pages that sessions and pins hold; below: in copies */
   uint64_t
       pinned_bytes; /* of these: device: indexed too; below: kept for suspended sessions and pins */
-  uint64_t cached_bytes;   /* in pages that only the index knows: they go when memory is wanted */
-  uint64_t deferred_bytes; /* in pages that are free once a transfer has ended */
-  uint64_t hit_tokens;     /* of prompts, found here */
+  uint64_t cached_bytes; /* in pages that only the index knows: they go when memory is wanted */
+  /* in pages that nobody holds and a transfer still reads or writes: they stay until it has ended */
+  uint64_t deferred_bytes;
+  uint64_t hit_tokens; /* of prompts, found here */
   uint64_t evicted_pages;
   uint64_t stored_bytes; /* from the device */
   uint64_t loaded_bytes; /* to it */
