@@ -1,13 +1,89 @@
 // Host and disk tiers through the public header: prefetch, suspend and resume, restart.
 #include <filesystem>
 #include <mutex>
+#include <sstream>
+#include <string>
 
 #include "support/capi_cache.h"
 
 namespace kvi {
 namespace {
 
-class CapiTiers : public CapiCache {};
+class CapiTiers : public CapiCache {
+ protected:
+  static std::string metrics_of(const Engine& engine) {
+    std::string text(1 << 16, '\0');
+    size_t needed = 0;
+    ok([&](kvi_error** e) {
+      return kvi_engine_metrics_text(engine.get(), text.data(), text.size(), &needed, e);
+    });
+    text.resize(needed);
+    return text;
+  }
+  // Over all groups.
+  static uint64_t kv_bytes(const std::string& metrics, const char* tier, const char* state) {
+    uint64_t sum = 0;
+    std::istringstream lines(metrics);
+    for (std::string line; std::getline(lines, line);) {
+      if (line.rfind("kvinfer:kv_bytes{", 0) == 0 &&
+          line.find(std::string("tier=\"") + tier + "\"") != std::string::npos &&
+          line.find(std::string("state=\"") + state + "\"") != std::string::npos)
+        sum += std::stoull(line.substr(line.find("} ") + 2));
+    }
+    return sum;
+  }
+  // What the metrics say of each tier is what its statistics say.
+  static void expect_metrics_agree(const Engine& engine) {
+    const std::pair<const char*, int32_t> tiers[] = {
+        {"device", KVI_TIER_DEVICE}, {"host", KVI_TIER_HOST}, {"disk", KVI_TIER_DISK}};
+    for (const auto& [name, tier] : tiers) {
+      SCOPED_TRACE(name);
+      const std::string metrics = metrics_of(engine);
+      const kvi_tier_stats stats = tier_of(engine, tier);
+      EXPECT_EQ(kv_bytes(metrics, name, "mapped"), stats.mapped_bytes);
+      EXPECT_EQ(kv_bytes(metrics, name, "allocated"),
+                tier == KVI_TIER_DEVICE ? stats.used_bytes : stats.pinned_bytes);
+      EXPECT_EQ(kv_bytes(metrics, name, "cached"), stats.cached_bytes);
+      EXPECT_EQ(kv_bytes(metrics, name, "deferred"), stats.deferred_bytes);
+    }
+  }
+  // Until both tiers have been given so many pages.
+  void settle(const Engine& engine, uint64_t stored_pages) {
+    eventually("the copies were made", [&] {
+      return tier_of(engine, KVI_TIER_HOST).stored_bytes >= stored_pages * page_bytes_ &&
+             tier_of(engine, KVI_TIER_DISK).stored_bytes >= stored_pages * page_bytes_;
+    });
+  }
+};
+
+TEST_F(CapiTiers, MetricsOfAnIdleEngineAreThoseOfTheTiers) {
+  const TempFolder folder;
+  const Engine engine = open_tiers(folder);
+  const Tokens prompt = random_tokens(70);
+  const Session session = open_session(engine, "a");
+  append(session, prompt);
+  generate(session, 10);
+  expect_metrics_agree(engine);
+  ASSERT_EQ(suspend(session, KVI_TIER_HOST), KVI_OK);
+  settle(engine, 5);
+  EXPECT_GT(tier_of(engine, KVI_TIER_HOST).pinned_bytes, 0u);
+  EXPECT_GT(tier_of(engine, KVI_TIER_DISK).cached_bytes, 0u);
+  expect_metrics_agree(engine);
+  move_down(engine, KVI_TIER_HOST, 5);
+  EXPECT_EQ(tier_of(engine, KVI_TIER_DEVICE).mapped_bytes, 0u);
+  expect_metrics_agree(engine);
+  ok([&](kvi_error** e) { return kvi_session_resume(session.get(), e); });
+  eventually("the pages came back", [&] { return probe(engine, "a", prompt).device_tokens >= 64; });
+  expect_metrics_agree(engine);
+  Prefix pin = preload(engine, "b", random_tokens(49));
+  expect_metrics_agree(engine);
+  pin.reset();
+  settle(engine, 8);
+  expect_metrics_agree(engine);
+  ok([&](kvi_error** e) { return kvi_cache_clear(engine.get(), "b", 1, e); });
+  eventually("the copies are dropped", [&] { return trim(engine) == 0; });
+  expect_metrics_agree(engine);
+}
 
 TEST_F(CapiTiers, PrefixPinnedBelowIsPrefetched) {
   const TempFolder folder;

@@ -37,7 +37,10 @@ TEST_F(PagePoolTest, APageIsInOneClassAtATime) {
   pool_.release(page);
   EXPECT_EQ(pool_.page_class(page), PageClass::cached);
   pool_.begin_flight(page);
-  EXPECT_EQ(pool_.page_class(page), PageClass::cached);
+  EXPECT_EQ(pool_.page_class(page), PageClass::deferred);
+  pool_.retain(page);
+  EXPECT_EQ(pool_.page_class(page), PageClass::pinned);
+  pool_.release(page);
   pool_.unindex(page);
   EXPECT_EQ(pool_.page_class(page), PageClass::deferred);
   const uint32_t generation = pool_.generation(page);

@@ -290,27 +290,70 @@ TEST(PlanTest, CountsAndLengthsAnswerEachOther) {
   EXPECT_EQ(third.needed_bytes - third.available_bytes, third.missing_bytes);
 }
 
-TEST(PlanTest, WhatToLowerFirstFollowsWhatItCosts) {
+TEST(PlanTest, TheFirstOptionThatAloneIsEnoughIsToBeLowered) {
   PlanOptions options = on_device(20 * kGiB);
   options.max_model_len = 131072;  // one sequence: 16 GiB, beside 15 of weights
   Plan plan = plan_shape(llama3_8b(), options);
   EXPECT_EQ(plan.lower_first, LowerFirst::max_model_len);
   options.max_model_len = static_cast<uint32_t>(plan.lower_to);
-  options.max_num_seqs = 1;
   options.must_fit = MustFit::yes;
-  plan_shape(llama3_8b(), options);  // lower_to fits
+  plan_shape(llama3_8b(), options);
 
   options = on_device(17 * kGiB);  // 15.3: scratch for 65,536 rows leaves nothing
   options.max_num_batched_tokens = 65536;
+  options.max_num_seqs = 1;
+  options.max_model_len = 512;
   plan = plan_shape(llama3_8b(), options);
   EXPECT_EQ(plan.lower_first, LowerFirst::max_num_batched_tokens);
   options.max_num_batched_tokens = static_cast<uint32_t>(plan.lower_to);
-  EXPECT_GT(plan_shape(llama3_8b(), options).max_len, 0u);
+  options.must_fit = MustFit::yes;
+  plan_shape(llama3_8b(), options);
 
-  plan = plan_shape(llama3_8b(), on_device(10 * kGiB));
+  options = on_device(10 * kGiB);
+  options.max_num_seqs = 1;
+  options.max_model_len = 512;
+  plan = plan_shape(llama3_8b(), options);
   EXPECT_EQ(plan.lower_first, LowerFirst::weights);
   EXPECT_LT(plan.lower_to, 9 * kGiB);
   EXPECT_EQ(plan.kv_budget_bytes, 0u);
+  ModelShape smaller = llama3_8b();
+  smaller.weights_bytes = plan.lower_to;
+  options.must_fit = MustFit::yes;
+  plan_shape(smaller, options);
+}
+
+// The number that follows "name to " in the advice; `otherwise` where it is not there.
+uint32_t advised(const Plan& plan, const std::string& name, uint32_t otherwise) {
+  const size_t at = plan.advice.find(name + " to ");
+  return at == std::string::npos
+             ? otherwise
+             : static_cast<uint32_t>(std::stoul(plan.advice.substr(at + name.size() + 4)));
+}
+
+TEST(PlanTest, WhereNoOptionAloneIsEnoughTheAdviceNamesSeveralThatTogetherAre) {
+  PlanOptions options = on_device(8 * kGiB);
+  apply_preset(Preset::long_context, options);
+  options.must_fit = MustFit::no;
+  ModelShape shape = llama3_8b();
+  shape.weights_bytes = 7 * kGiB;
+  Plan plan = plan_shape(shape, options);
+  EXPECT_EQ(plan.lower_first, LowerFirst::max_model_len);  // 250 GiB, nearly all of it K and V
+  EXPECT_EQ(plan.lower_to, 0u);
+  EXPECT_NE(plan.advice.find("no option alone is enough"), std::string::npos) << plan.advice;
+  options.max_num_seqs = advised(plan, "max_num_seqs", options.max_num_seqs);
+  options.max_model_len = advised(plan, "max_model_len", *options.max_model_len);
+  options.max_num_batched_tokens = advised(plan, "max_num_batched_tokens",
+                                           options.max_num_batched_tokens);
+  EXPECT_TRUE(plan_shape(shape, options).fits) << plan.advice;
+
+  options = on_device(8 * kGiB);
+  apply_preset(Preset::long_context, options);
+  options.must_fit = MustFit::no;
+  plan = plan_shape(llama3_8b(), options);  // the weights alone are too large
+  EXPECT_EQ(plan.lower_first, LowerFirst::weights);
+  EXPECT_EQ(plan.lower_to, 0u);
+  EXPECT_NE(plan.advice.find("use weights of at most 7."), std::string::npos) << plan.advice;
+  EXPECT_NE(plan.advice.find("and lower max_num_seqs"), std::string::npos) << plan.advice;
 }
 
 TEST(PlanTest, SwapHoldsSequencesAsTheyRest) {

@@ -272,6 +272,28 @@ TEST(PrefixCacheTest, SuspendedSequenceComesBackFromTheHost) {
   }
 }
 
+TEST(PrefixCacheTest, PagesThatAreBeingCopiedAreDeferredAndNotTrimmed) {
+  World world(5, 0, 40, 40);
+  World::Sequence first = world.make(1);
+  world.append(first, 50);
+  ASSERT_TRUE(world.compute(first));
+  const DevicePages& pages = world.cache().prefixes().pages();
+  world.cache().prefixes().trim(UINT64_MAX);  // what lies free on no granule of theirs
+  const uint64_t used = pages.used_bytes();
+  uint64_t needed = 0;
+  ASSERT_TRUE(world.cache().suspend(first.pages, first.tokens, TierId::host, &needed));
+  EXPECT_EQ(pages.bytes_in_class(PageClass::deferred), used);
+  EXPECT_EQ(pages.bytes_in_class(PageClass::cached), 0u);
+  EXPECT_EQ(world.cache().prefixes().trim(UINT64_MAX), 0u);
+  world.cache().check_invariants();
+  world.make_moves(100, 0);
+  EXPECT_EQ(pages.bytes_in_class(PageClass::deferred), 0u);
+  EXPECT_EQ(pages.bytes_in_class(PageClass::cached), used);
+  EXPECT_GT(world.cache().prefixes().trim(UINT64_MAX), 0u);
+  EXPECT_EQ(pages.mapped_bytes(), 0u);
+  world.cache().release(first.pages);
+}
+
 TEST(PrefixCacheTest, LostCopyIsComputedAgain) {
   World world(6, 0, 40, 40);
   World::Sequence first = world.make(1);

@@ -2,10 +2,12 @@
 // computing its text anew.
 //
 //   pause_resume model.gguf
+#include <chrono>
 #include <cstdio>
 #include <iostream>
 #include <kvinfer/kvinfer.hpp>
 #include <string>
+#include <thread>
 #include <vector>
 
 int main(int argc, char** argv) try {
@@ -28,7 +30,9 @@ int main(int argc, char** argv) try {
   const std::vector<int32_t> text = session.tokens();
   std::printf("\npaused with %zu tokens\n", text.size());
   // As if others had wanted the memory meanwhile. Pages that are still being copied stay until that is done.
-  while (engine.tier_stats(kvinfer::Tier::device).mapped_bytes > 0) engine.trim(UINT64_MAX);
+  while (engine.tier_stats(kvinfer::Tier::device).mapped_bytes > 0) {
+    if (engine.trim(UINT64_MAX) == 0) std::this_thread::sleep_for(std::chrono::milliseconds(1));
+  }
 
   const auto first_token = [](kvinfer::Session& of, const char* how) {
     auto stream = of.generate(kvinfer::GenerateOptions::greedy(1));

@@ -449,7 +449,8 @@ KVI_API kvi_status KVI_CALL kvi_engine_get_stats(kvi_engine* engine, kvi_stats* 
  * Errors: INVALID_ARGUMENT (below one page of each layer group, or beyond the device's memory), CLOSED. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_set_budget(kvi_engine* engine, uint64_t kv_budget_bytes,
                                                   kvi_error** error);
-/* Gives memory back to the system: free pages first, then cached ones, up to num_bytes.
+/* Gives memory back to the system: free pages first, then cached ones, up to num_bytes. Pages that are being copied to
+ * a lower tier (the device's deferred_bytes in kvi_tier_stats) stay until that is done: call again then.
  *  given_back  out, or NULL: bytes
  * Errors: CLOSED. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_engine_trim(kvi_engine* engine, uint64_t num_bytes,
@@ -540,14 +541,14 @@ typedef enum kvi_plan_preset_values {
 KVI_API kvi_status KVI_CALL kvi_plan_options_preset(kvi_plan_options* options, int32_t preset,
                                                     kvi_error** error);
 
-/* What to lower first where a plan does not fit, in this order: with fewer sequences the others wait, with a smaller
- * max_model_len requests are refused, and other weights are another model. */
+/* What to lower where a plan does not fit: the first in this order that alone makes it fit. With fewer sequences the
+ * others wait, with a smaller max_model_len requests are refused, and other weights are another model. Where none does
+ * alone: what frees most, with lower_to 0; the advice then names all that it takes. */
 typedef enum kvi_lower_values {
-  KVI_LOWER_NOTHING = 0,      /* it fits */
-  KVI_LOWER_MAX_NUM_SEQS = 1, /* lower_to: sequences */
-  /* tokens that one sequence may have; 0: the KV budget holds no page */
-  KVI_LOWER_MAX_MODEL_LEN = 2,
-  /* tokens of a step, so that scratch leaves room for pages */
+  KVI_LOWER_NOTHING = 0,       /* it fits */
+  KVI_LOWER_MAX_NUM_SEQS = 1,  /* lower_to: sequences */
+  KVI_LOWER_MAX_MODEL_LEN = 2, /* tokens that each of max_num_seqs sequences may have */
+  /* tokens of a step, so that scratch leaves room */
   KVI_LOWER_MAX_NUM_BATCHED_TOKENS = 3,
   KVI_LOWER_WEIGHTS = 4 /* bytes: fewer bits a weight, or a smaller model */
 } kvi_lower_values;
@@ -581,7 +582,7 @@ typedef struct kvi_plan {
   uint64_t prefix_saved_bytes;
   /* the least length at which one sequence's K and V take more than the weights; 0: none does */
   uint64_t kv_exceeds_weights_len;
-  uint64_t lower_to;            /* the value that would fit, see kvi_lower_values */
+  uint64_t lower_to; /* the value with which it fits, all else as it is; 0: more is to be lowered */
   int32_t lower_first;          /* KVI_LOWER_* */
   uint32_t kv_cache_dtype_runs; /* 1: this build has the KV type; 0: it is planned only */
   char advice[256];             /* whether it fits, what is left or missing, what to lower first */
@@ -1109,7 +1110,8 @@ typedef struct kvi_tier_stats {
    * kept for suspended sessions and pins */
   uint64_t pinned_bytes;
   uint64_t cached_bytes;   /* pages that nobody holds: they are evicted when memory is wanted */
-  uint64_t deferred_bytes; /* pages that become free when a transfer ends */
+  /* Pages that nobody holds and a transfer still reads or writes: they stay until it has ended */
+  uint64_t deferred_bytes;
   uint64_t hit_tokens;     /* tokens of prompts that were found in this tier */
   uint64_t evicted_pages;
   uint64_t stored_bytes; /* copied from the device to this tier */

@@ -21,7 +21,7 @@ LowerTier::LowerTier(TierId id, std::shared_ptr<TierStore> store, uint64_t budge
                                     ? page_bytes[g]
                                     : std::max(page_bytes[g],
                                                budget_bytes / static_cast<uint64_t>(num_slots));
-    groups_.push_back({slot_bytes, num_slots, {}, {}, {}, {}, Evictor(policy)});
+    groups_.push_back({slot_bytes, num_slots, {}, {}, {}, {}, Evictor(policy), 0, 0});
   }
 }
 
@@ -34,9 +34,9 @@ SlotId LowerTier::begin_store(NodeId node, int group, const EvictionEntry& entry
   const SlotId slot = g.freed.lowest();
   g.freed.erase(slot);
   g.slots[slot] = {.node = node, .num_flights = 1};
-  used_bytes_ += g.slot_bytes;
+  ++g.num_used;
   tree_.set_place(node, id_, group, slot);
-  if (is_pinned(node, group)) pinned_bytes_ += g.slot_bytes;
+  if (is_pinned(node, group)) ++g.num_pinned;
   return slot;
 }
 
@@ -46,9 +46,9 @@ void LowerTier::adopt(NodeId node, int group, SlotId slot, const EvictionEntry& 
   g.evictor.insert(node, entry, Band::normal, tree_.scope(node));
   g.freed.erase(slot);
   g.slots[slot] = {.node = node, .written = true};
-  used_bytes_ += g.slot_bytes;
+  ++g.num_used;
   tree_.set_place(node, id_, group, slot);
-  if (is_pinned(node, group)) pinned_bytes_ += g.slot_bytes;
+  if (is_pinned(node, group)) ++g.num_pinned;
   update_idle(group, slot);
 }
 
@@ -61,9 +61,21 @@ void LowerTier::grow_to(Group& group, SlotId slot) {
   for (SlotId added = num_known; added <= slot; ++added) group.freed.insert(added);
 }
 
+uint64_t LowerTier::used_bytes() const {
+  uint64_t bytes = 0;
+  for (int g = 0; g < num_groups(); ++g) bytes += used_bytes(g);
+  return bytes;
+}
+
+uint64_t LowerTier::pinned_bytes() const {
+  uint64_t bytes = 0;
+  for (int g = 0; g < num_groups(); ++g) bytes += pinned_bytes(g);
+  return bytes;
+}
+
 bool LowerTier::make_room(int group) {
   Group& g = groups_[group];
-  while (used_bytes_ + g.slot_bytes > budget_bytes_ ||
+  while (used_bytes() + g.slot_bytes > budget_bytes_ ||
          (g.freed.empty() && static_cast<int>(g.slots.size()) >= g.num_slots)) {
     bool evicted = evict_one(group);
     for (int other = 0; !evicted && other < static_cast<int>(groups_.size()); ++other) {
@@ -98,7 +110,7 @@ void LowerTier::drop(NodeId node, int group) {
   g.evictor.erase(node);
   tree_.set_place(node, id_, group, PrefixTree::kNowhere);
   Slot& s = g.slots[slot];
-  if (is_pinned(node, group)) pinned_bytes_ -= g.slot_bytes;
+  if (is_pinned(node, group)) --g.num_pinned;
   s.node = kNoNode;
   if (s.num_flights == 0) free_slot(group, slot);
   dropped_(node);
@@ -107,7 +119,7 @@ void LowerTier::drop(NodeId node, int group) {
 void LowerTier::free_slot(int group, SlotId slot) {
   groups_[group].slots[slot] = {};
   groups_[group].freed.insert(slot);
-  used_bytes_ -= groups_[group].slot_bytes;
+  --groups_[group].num_used;
   groups_[group].forgotten.insert(slot);
 }
 
@@ -151,7 +163,7 @@ void LowerTier::pin(NodeId node, int group) {
   Group& g = groups_[group];
   const SlotId slot = tree_.place(node, id_, group);
   if (g.pins[node]++ > 0 || slot == PrefixTree::kNowhere) return;
-  pinned_bytes_ += g.slot_bytes;
+  ++g.num_pinned;
   update_idle(group, slot);
 }
 
@@ -163,7 +175,7 @@ void LowerTier::unpin(NodeId node, int group) {
   g.pins.erase(pins);
   const SlotId slot = tree_.place(node, id_, group);
   if (slot == PrefixTree::kNowhere) return;
-  pinned_bytes_ -= g.slot_bytes;
+  --g.num_pinned;
   update_idle(group, slot);
 }
 
@@ -184,20 +196,21 @@ void LowerTier::update_idle(int group, SlotId slot) {
 }
 
 void LowerTier::check_invariants() const {
-  uint64_t used = 0, pinned = 0;
   for (size_t g = 0; g < groups_.size(); ++g) {
+    int num_used = 0, num_pinned = 0;
     for (SlotId slot = 0; slot < static_cast<SlotId>(groups_[g].slots.size()); ++slot) {
       const Slot& s = groups_[g].slots[slot];
       const bool is_free = s.node == kNoNode && s.num_flights == 0;
       KVI_CHECK(is_free == groups_[g].freed.contains(slot));
-      if (!is_free) used += groups_[g].slot_bytes;
+      if (!is_free) ++num_used;
       if (s.node != kNoNode) {
-        if (groups_[g].pins.contains(s.node)) pinned += groups_[g].slot_bytes;
+        if (groups_[g].pins.contains(s.node)) ++num_pinned;
         KVI_CHECK(tree_.place(s.node, id_, static_cast<int>(g)) == slot);
       }
     }
+    KVI_CHECK(num_used == groups_[g].num_used && num_pinned == groups_[g].num_pinned);
   }
-  KVI_CHECK(used == used_bytes_ && used <= budget_bytes_ && pinned == pinned_bytes_);
+  KVI_CHECK(used_bytes() <= budget_bytes_);
 }
 
 }  // namespace kvi

@@ -57,8 +57,15 @@ class LowerTier {
 
   uint64_t slot_bytes(int group) const { return groups_[group].slot_bytes; }
   uint64_t budget_bytes() const { return budget_bytes_; }
-  uint64_t used_bytes() const { return used_bytes_; }
-  uint64_t pinned_bytes() const { return pinned_bytes_; }
+  uint64_t used_bytes() const;
+  uint64_t pinned_bytes() const;
+  uint64_t used_bytes(int group) const {
+    return static_cast<uint64_t>(groups_[group].num_used) * slot_bytes(group);
+  }
+  uint64_t pinned_bytes(int group) const {
+    return static_cast<uint64_t>(groups_[group].num_pinned) * slot_bytes(group);
+  }
+  int num_groups() const { return static_cast<int>(groups_.size()); }
   uint64_t num_evicted() const { return num_evicted_; }
 
   void check_invariants() const;
@@ -77,6 +84,8 @@ class LowerTier {
     IdSet forgotten;  // of these, what the store still holds
     std::unordered_map<NodeId, int> pins;
     Evictor evictor;
+    int num_used = 0;    // slots that are not free
+    int num_pinned = 0;  // of these, whose node is pinned
   };
   bool make_room(int group);
   bool evict_one(int group);
@@ -90,7 +99,7 @@ class LowerTier {
   PrefixTree& tree_;
   const Dropped dropped_;
   std::vector<Group> groups_;
-  uint64_t used_bytes_ = 0, pinned_bytes_ = 0, num_evicted_ = 0;
+  uint64_t num_evicted_ = 0;
 };
 
 }  // namespace kvi

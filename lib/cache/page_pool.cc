@@ -7,8 +7,8 @@ namespace kvi {
 PageClass PagePool::class_of(const Info& info) {
   const bool indexed = info.node != kNoNode;
   if (info.num_holders > 0) return indexed ? PageClass::pinned : PageClass::private_;
-  if (indexed) return PageClass::cached;
-  return info.num_flights > 0 ? PageClass::deferred : PageClass::free;
+  if (info.num_flights > 0) return PageClass::deferred;
+  return indexed ? PageClass::cached : PageClass::free;
 }
 
 const PagePool::Info& PagePool::info(PageId page) const {

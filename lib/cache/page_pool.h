@@ -5,7 +5,7 @@
 // The generation changes whenever a page becomes free, so that a late completion knows it by that.
 //
 // Every page is in one class: free; private (held, not indexed); pinned (indexed and held); cached (indexed only);
-// deferred (neither, but an operation in flight still touches it).
+// deferred (held by nobody, indexed or not, and an operation in flight still touches it).
 //
 // The pool deals in page ids only; the bytes belong to a PageRange. So this file builds and is tested without a
 // device. Not thread-safe: owned by DevicePages.

@@ -94,7 +94,7 @@ void PrefixCache::update_idle(int group, PageId page) {
   if (node == kNoNode) return;
   Evictor& evictor = evictors_[group];
   const int idle_before = evictor.num_idle();
-  if (pool.page_class(page) == PageClass::cached && !pool.is_in_flight(page)) {
+  if (pool.page_class(page) == PageClass::cached) {
     evictor.set_idle(node);
   } else {
     evictor.set_busy(node);
@@ -114,7 +114,8 @@ void PrefixCache::release(int group, PageId page) {
   // Once, when its last holder leaves: not again when a copy was made or refused, or two full tiers would push
   // each other's copies out for ever.
   const PagePool& pool = pages_.pool(group);
-  if (pool.page_class(page) == PageClass::cached) want_stored(pool.node(page), group);
+  if (pool.num_holders(page) == 0 && pool.node(page) != kNoNode)
+    want_stored(pool.node(page), group);
 }
 
 void PrefixCache::release_unwritten(int group, PageId page) {
@@ -370,8 +371,8 @@ void PrefixCache::check_invariants() const {
       const PageId page = tree_.place(node, TierId::device, g);
       KVI_CHECK(evictors_[g].has(node) == (page != PrefixTree::kNowhere));
       if (page == PrefixTree::kNowhere) continue;
-      ++num_indexed;
       KVI_CHECK(pool.node(page) == node);
+      num_indexed += pool.page_class(page) != PageClass::deferred;
     }
     KVI_CHECK(num_indexed ==
               pool.num_in_class(PageClass::cached) + pool.num_in_class(PageClass::pinned));

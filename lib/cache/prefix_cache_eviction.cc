@@ -92,7 +92,7 @@ bool PrefixCache::empty_a_granule(int group, Band most, int num_tries) {
     const auto [first, end] = range.pages_on(cursor);
     const auto may_go = [&](PageId page) {
       if (!range.is_used(page)) return true;
-      return pool.page_class(page) == PageClass::cached && !pool.is_in_flight(page) &&
+      return pool.page_class(page) == PageClass::cached &&
              evictors_[group].band(pool.node(page)) <= most;
     };
     bool can_be_emptied = true;
@@ -155,8 +155,7 @@ void PrefixCache::evict(NodeId node) {
   for (int g = 0; g < static_cast<int>(groups_.size()); ++g) {
     if (!tree_.exists(node)) return;
     const PageId page = tree_.place(node, TierId::device, g);
-    if (page == PrefixTree::kNowhere || pages_.pool(g).page_class(page) != PageClass::cached ||
-        pages_.pool(g).is_in_flight(page))
+    if (page == PrefixTree::kNowhere || pages_.pool(g).page_class(page) != PageClass::cached)
       continue;
     ++stats_.evicted_pages[0];
     drop_device_copy(node, g);

@@ -70,10 +70,11 @@ std::shared_ptr<PinnedPrefix> EngineCore::make_pin(SequencePages pages, const Pi
     auto pin = std::make_shared<PinnedPrefix>(shared_from_this(), pages, options.tier, num_tokens,
                                               expires_us);
     pins_.push_back(pin.get());
-    work_.notify_all();
+    tell_change();
     return pin;
   } catch (...) {
     cache_->release(pages);
+    tell_change();
     throw;
   }
 }
@@ -87,7 +88,7 @@ void EngineCore::let_go(PinnedPrefix& pin) {
   if (!pin.held_.exchange(false)) return;
   std::erase(pins_, &pin);
   cache_->release(pin.pages_);
-  work_.notify_all();
+  tell_change();
 }
 
 // Returns when the next pin is due.
@@ -112,7 +113,7 @@ uint32_t EngineCore::prefetch(const std::string& tenant, std::span<const TokenId
   cache_->attach_whole_pages(pages, tokens);
   const uint32_t num_tokens = static_cast<uint32_t>(pages.num_tokens);
   prefetching_.push_back(std::move(pages));
-  work_.notify_all();
+  tell_change();
   return num_tokens;
 }
 
@@ -120,7 +121,7 @@ void EngineCore::resume(SequenceState& sequence) {
   std::lock_guard lock(mutex_);
   cache_->attach_whole_pages(sequence.pages, sequence.tokens);
   sequence.last_used = ++num_requests_;
-  work_.notify_all();
+  tell_change();
 }
 
 // What has come stays cached.
@@ -136,7 +137,7 @@ void EngineCore::evict(const std::string& tenant, std::span<const TokenId> token
   check_open();
   std::lock_guard lock(mutex_);
   cache_->prefixes().evict_prefix(look_up_sequence(tenant, false), tokens);
-  work_.notify_all();
+  tell_change();
 }
 
 void EngineCore::clear(const std::optional<std::string>& tenant) {
@@ -145,7 +146,7 @@ void EngineCore::clear(const std::optional<std::string>& tenant) {
   std::optional<int> scope;
   if (tenant) scope = cache_->prefixes().scope_of_tenant(*tenant);
   cache_->prefixes().evict_scope(scope);
-  work_.notify_all();
+  tell_change();
 }
 
 std::vector<CacheEvent> EngineCore::take_events(size_t max_count) {

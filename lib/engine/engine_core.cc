@@ -211,8 +211,7 @@ void EngineCore::submit(const std::shared_ptr<Job>& job, std::shared_ptr<Request
   jobs_.push_back(job);
   sequence.request = std::move(request);
   sequence.owner.store(SequenceOwner::request);
-  show_gauges();
-  work_.notify_all();
+  tell_change();
 }
 
 // ---- the engine's thread ----
@@ -312,6 +311,7 @@ void EngineCore::run_steps(std::unique_lock<std::mutex>& lock) {
       copies.make();
       copies.finish();
       if (step.copies.empty()) {
+        show_gauges();
         wait_for_work(lock, next_expiry);
       } else {
         go_on_without_items(lock);

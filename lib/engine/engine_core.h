@@ -160,6 +160,8 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void suspend_pages(SequencePages& pages, std::span<const TokenId> tokens, TierId tier);
   void wait_for_work(std::unique_lock<std::mutex>& lock, int64_t until_us);
   void show_gauges();  // to metrics_: requires the mutex
+  // The gauges show what was changed, and the engine's thread looks at it: requires the mutex.
+  void tell_change();
   void change_pages(SequenceState& sequence, uint32_t num_tokens);
   Job& job_of(const SchedSequence& sequence);
   uint64_t bytes_alone(const SchedSequence& scheduled) const;  // of its pages, at their peak

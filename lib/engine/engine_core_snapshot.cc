@@ -74,14 +74,14 @@ void EngineCore::reserve_restored(const SessionOptions& options, int num_tokens,
     throw error;
   }
   finish_copies_unlocked(lock, copies);
+  show_gauges();
 }
 
 void EngineCore::release_pages(SequencePages& pages) {
   if (pages.tables.empty()) return;
   std::lock_guard lock(mutex_);
   cache_->release(pages);
-  show_gauges();
-  work_.notify_all();
+  tell_change();
 }
 
 std::shared_ptr<SequenceState> EngineCore::adopt_sequence(const SessionOptions& options,

@@ -24,7 +24,7 @@ void EngineCore::suspend(SequenceState& sequence, TierId tier) {
   std::lock_guard lock(mutex_);
   if (!sequence.pages.pinned.empty()) return;  // it is suspended, and stays where it is
   suspend_pages(sequence.pages, sequence.tokens, tier);
-  work_.notify_all();
+  tell_change();
 }
 
 void EngineCore::suspend_pages(SequencePages& pages, std::span<const TokenId> tokens, TierId tier) {
@@ -73,13 +73,15 @@ void EngineCore::set_budget(uint64_t num_bytes) {
   stats_.kv_budget_bytes = num_bytes;
   // The engine's thread does the rest between its steps.
   cache_->prefixes().trim(cache_->prefixes().pages().excess_bytes());
-  work_.notify_all();
+  tell_change();
 }
 
 uint64_t EngineCore::trim(uint64_t num_bytes) {
   check_open();
   std::lock_guard lock(mutex_);
-  return cache_->prefixes().trim(num_bytes);
+  const uint64_t given_back = cache_->prefixes().trim(num_bytes);
+  show_gauges();
+  return given_back;
 }
 
 // The session that was idle longest gives its pages up; they stay cached while there is memory.
@@ -204,6 +206,11 @@ void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {
               static_cast<double>(placement_.groups[move.group].layout->page_bytes) / seconds);
   }
   cache_->prefixes().complete(move.id, ok);
+  tell_change();
+}
+
+void EngineCore::tell_change() {
+  show_gauges();
   work_.notify_all();
 }
 
@@ -235,6 +242,14 @@ void EngineCore::show_gauges() {
       const LowerTier* lower = prefixes.tier(tier);
       if (lower == nullptr) continue;
       metrics_->set_budget(tier, lower->budget_bytes());
+      for (int g = 0; g < lower->num_groups(); ++g) {
+        const uint64_t used = lower->used_bytes(g), pinned = lower->pinned_bytes(g);
+        PageUse use;
+        use.mapped_bytes = used;
+        use.allocated_bytes = pinned;
+        use.cached_bytes = used - pinned;
+        metrics_->set_pages(tier, static_cast<size_t>(g), use);
+      }
       metrics_->swapped(tier, SwapDirection::out, now.stored_bytes[t] - before.stored_bytes[t]);
       metrics_->swapped(tier, SwapDirection::in, now.loaded_bytes[t] - before.loaded_bytes[t]);
     }

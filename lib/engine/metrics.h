@@ -30,7 +30,7 @@ FinishReason finish_reason(Finish finish);  // requires: not none
 // One group's memory in one tier. mapped = allocated + cached + deferred + free.
 struct PageUse {
   uint64_t mapped_bytes = 0;     // that the tier has taken from the system
-  uint64_t allocated_bytes = 0;  // in pages that sequences hold
+  uint64_t allocated_bytes = 0;  // in pages that sequences hold; below the device: kept for them
   uint64_t cached_bytes = 0;     // in pages that only the prefix cache holds
   uint64_t deferred_bytes = 0;   // in pages that a transfer still reads or writes
   // K and V of tokens in allocated pages: the rest of these is waste. nullopt: not counted

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <cmath>
+#include <vector>
 
 #include "backend/cpu/cpu_backend.h"
 #include "base/error.h"
@@ -233,22 +234,65 @@ class Planner {
                           " not fit: ", format_bytes(plan_.missing_bytes), " are missing; ");
     if (plan_.max_sequences > 0) {
       lower(LowerFirst::max_num_seqs, plan_.max_sequences);
-      plan_.advice += concat("lower max_num_seqs to ", plan_.max_sequences);
-    } else if (const uint64_t len = demand_.max_len(plan_.kv_budget_bytes, 1); len > 0) {
-      lower(LowerFirst::max_model_len, len);
-      plan_.advice += concat("lower max_model_len to ", len);
-    } else if (const uint32_t tokens = batched_tokens_that_fit(); tokens > 0) {
+      plan_.advice += concat("lower max_num_seqs to ", plan_.lower_to);
+    } else if (plan_.max_len > 0) {
+      lower(LowerFirst::max_model_len, plan_.max_len);
+      plan_.advice += concat("lower max_model_len to ", plan_.lower_to);
+    } else if (const uint32_t tokens = batched_tokens_for(plan_.max_num_seqs, plan_.sequence_len);
+               tokens > 0) {
       lower(LowerFirst::max_num_batched_tokens, tokens);
-      plan_.advice += concat("lower max_num_batched_tokens to ", tokens);
-    } else if (options_.kv_budget_bytes) {
+      plan_.advice += concat("lower max_num_batched_tokens to ", plan_.lower_to);
+    } else if (const uint64_t weights = weights_beside(plan_.max_num_seqs, plan_.sequence_len,
+                                                       options_.max_num_batched_tokens);
+               weights > 0) {
+      lower(LowerFirst::weights, weights);
+      plan_.advice += concat("use weights of at most ", format_bytes(plan_.lower_to));
+    } else {
+      choose_several();
+    }
+  }
+
+  // Where no option alone makes it fit: what frees most, and in words all that it takes.
+  void choose_several() {
+    const uint32_t tokens = batched_tokens_for(1, 1);
+    if (tokens == 0 && options_.kv_budget_bytes) {
       lower(LowerFirst::max_model_len, 0);
       plan_.advice += concat("kv_budget_bytes must be at least ", demand_.bytes_for(1, 1),
                              ", for one page of each layer group");
-    } else {
-      const uint64_t besides = saturating_add(scratch_for(1), demand_.bytes_for(1, 1));
-      lower(LowerFirst::weights, plan_.available_bytes - std::min(plan_.available_bytes, besides));
-      plan_.advice += concat("use weights of at most ", format_bytes(plan_.lower_to));
+      return;
     }
+    plan_.advice += "no option alone is enough: ";
+    if (tokens == 0) {
+      lower(LowerFirst::weights, 0);
+      plan_.advice += concat("use weights of at most ", format_bytes(weights_beside(1, 1, 1)),
+                             ", and lower max_num_seqs, max_model_len and max_num_batched_tokens");
+      return;
+    }
+    lower(what_frees_most(), 0);
+    std::vector<std::string> all;
+    const auto add = [&](const char* name, uint64_t from, uint64_t to) {
+      if (to < from) all.push_back(concat(name, " to ", to));
+    };
+    add("max_num_seqs", plan_.max_num_seqs, 1);
+    add("max_model_len", plan_.sequence_len,
+        demand_with(tokens).max_len(kv_budget_with(tokens), 1));
+    add("max_num_batched_tokens", options_.max_num_batched_tokens, tokens);
+    for (size_t i = 0; i < all.size(); ++i) {
+      plan_.advice += concat(i == 0 ? "lower " : i + 1 < all.size() ? ", " : " and ", all[i]);
+    }
+  }
+
+  LowerFirst what_frees_most() const {
+    const uint64_t now = bytes_beside_weights(plan_.max_num_seqs, plan_.sequence_len,
+                                              options_.max_num_batched_tokens);
+    const auto freed = [&](uint64_t num_sequences, uint64_t len, uint32_t tokens) {
+      return now - std::min(now, bytes_beside_weights(num_sequences, len, tokens));
+    };
+    const uint64_t by_count = freed(1, plan_.sequence_len, options_.max_num_batched_tokens);
+    const uint64_t by_len = freed(plan_.max_num_seqs, 1, options_.max_num_batched_tokens);
+    const uint64_t by_tokens = freed(plan_.max_num_seqs, plan_.sequence_len, 1);
+    if (by_tokens > std::max(by_count, by_len)) return LowerFirst::max_num_batched_tokens;
+    return by_len > by_count ? LowerFirst::max_model_len : LowerFirst::max_num_seqs;
   }
 
   void lower(LowerFirst what, uint64_t to) {
@@ -256,16 +300,42 @@ class Planner {
     plan_.lower_to = to;
   }
 
-  // The most whose scratch leaves room for a page of each group; 0: none.
-  uint32_t batched_tokens_that_fit() const {
-    if (options_.kv_budget_bytes) return 0;
-    const uint64_t besides = saturating_add(plan_.weights_bytes, demand_.bytes_for(1, 1));
-    const auto fits = [&](uint32_t tokens) {
-      return saturating_add(besides, scratch_for(tokens)) <= plan_.available_bytes;
-    };
+  KvDemand demand_with(uint32_t max_num_batched_tokens) const {
+    KvDemand demand = demand_;
+    demand.chunk = max_num_batched_tokens;
+    return demand;
+  }
+
+  // Of what a plan compares with available_bytes.
+  uint64_t bytes_beside_weights(uint64_t num_sequences, uint64_t len,
+                                uint32_t max_num_batched_tokens) const {
+    const uint64_t kv = demand_with(max_num_batched_tokens).bytes_for(num_sequences, len);
+    if (options_.kv_budget_bytes) return kv;
+    return saturating_add(scratch_for(max_num_batched_tokens), kv);
+  }
+
+  uint64_t kv_budget_with(uint32_t max_num_batched_tokens) const {
+    if (options_.kv_budget_bytes) return *options_.kv_budget_bytes;
+    const uint64_t fixed = saturating_add(plan_.weights_bytes, scratch_for(max_num_batched_tokens));
+    return plan_.available_bytes - std::min(plan_.available_bytes, fixed);
+  }
+
+  // The most, of halves of what is wished, with which the sequences fit; 0: none.
+  uint32_t batched_tokens_for(uint64_t num_sequences, uint64_t len) const {
     uint32_t tokens = options_.max_num_batched_tokens;
-    while (tokens > 0 && !fits(tokens)) tokens /= 2;
+    while (tokens > 0 &&
+           demand_with(tokens).bytes_for(num_sequences, len) > kv_budget_with(tokens)) {
+      tokens /= 2;
+    }
     return tokens;
+  }
+
+  // The most weights with which the rest fits; 0: none, or the KV budget was given.
+  uint64_t weights_beside(uint64_t num_sequences, uint64_t len,
+                          uint32_t max_num_batched_tokens) const {
+    if (options_.kv_budget_bytes) return 0;
+    const uint64_t besides = bytes_beside_weights(num_sequences, len, max_num_batched_tokens);
+    return plan_.available_bytes - std::min(plan_.available_bytes, besides);
   }
 
   [[noreturn]] void refuse() const {
