@@ -12,7 +12,8 @@ add_library(kvinfer_flags INTERFACE)
 # -fmacro-prefix-map: messages name lib/room/file.cc, not the folder that the build was in.
 # -ffp-contract=off: a fused multiply-add is written where it is meant, so that every
 # instruction set and batch shape computes the same bits.
-target_compile_options(kvinfer_flags INTERFACE -Wall -Wextra -Werror -ffp-contract=off
+target_compile_options(kvinfer_flags INTERFACE -Wall -Wextra $<$<BOOL:${KVINFER_WERROR}>:-Werror>
+  -ffp-contract=off
   -fmacro-prefix-map=${PROJECT_SOURCE_DIR}/=
   $<$<AND:$<COMPILE_LANGUAGE:CXX>,$<CXX_COMPILER_ID:GNU>>:-fno-gnu-unique>)
 target_compile_definitions(kvinfer_flags INTERFACE

@@ -78,6 +78,29 @@ struct KvSegment {
   int window = 0;                                   // tokens; 0: all
 };
 
+// What is done to a token's logit before the next token is chosen: plus bias; divided by repetition where positive,
+// times it where not; minus penalty.
+struct LogitEdit {
+  int32_t token = 0;
+  float bias = 0, repetition = 1, penalty = 0;
+};
+inline float edited(float logit, const LogitEdit& edit) {
+  logit += edit.bias;
+  if (edit.repetition != 1) logit = logit > 0 ? logit / edit.repetition : logit * edit.repetition;
+  return logit - edit.penalty;
+}
+
+// How the token after a row is chosen, with the meanings of SamplingOptions: the choice depends on the row's logits and
+// on this alone.
+struct TokenChoice {
+  int row = 0;
+  float temperature = 0, top_p = 1, min_p = 0;
+  int top_k = 0;
+  double unit = 0;  // the random number, in [0, 1)
+  // Of different tokens.
+  int first_edit = 0, num_edits = 0;
+};
+
 struct ExecutorShape {
   int max_rows = 0;        // rows of one step
   int max_logit_rows = 0;  // of which logits are wanted
@@ -111,8 +134,16 @@ class Executor {
   virtual void attention(const AttentionWeights& weights, std::span<const KvSegment> segments) = 0;
   virtual void out_residual(const AttentionWeights& weights) = 0;
   virtual void mlp(const MlpWeights& weights) = 0;
+  virtual void end_layers() = 0;  // after the last one
   // logits: [rows.size(), vocab], in host memory.
   virtual void head(const HeadWeights& weights, std::span<const int32_t> rows, float* logits) = 0;
+
+  // Whether it chooses tokens itself, so that their logits need not come to the host.
+  virtual bool can_choose() const { return false; }
+  // tokens: [choices.size()]; -1 where no logit is a number above -infinity. Requires: can_choose(), at most
+  // max_logit_rows choices.
+  virtual void choose(const HeadWeights&, std::span<const TokenChoice>, std::span<const LogitEdit>,
+                      std::span<int32_t>) {}
 };
 
 struct BackendInfo {
@@ -120,6 +151,17 @@ struct BackendInfo {
   std::string device_name;  // "avx512_vnni"
   // Names the rounding of this backend's arithmetic: results of equal ids are bitwise equal.
   std::string numerics_id;
+  uint64_t memory_bytes = 0;  // of the device, in all
+  // Whether the host reads and writes pages by their addresses; else through read_page and write_page alone.
+  bool pages_are_host_memory = true;
+};
+
+// A page on its way between the device and host memory.
+struct PageTransfer {
+  std::byte* page = nullptr;
+  std::byte* host = nullptr;
+  uint64_t num_bytes = 0;
+  bool to_host = true;
 };
 
 class Backend {
@@ -135,9 +177,25 @@ class Backend {
   virtual uint64_t load_scratch_bytes(DType dtype, int64_t rows, int64_t cols) const = 0;
 
   virtual PageLayout page_layout(const std::vector<KvLayerShape>& layers, int page_len) const = 0;
+  // Addresses of the device, which only it may follow, unless info() says otherwise.
   virtual std::unique_ptr<MemoryRange> reserve_pages(uint64_t num_bytes) = 0;
-  virtual void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) = 0;
-  virtual void zero_page(std::byte* page, uint64_t num_bytes) = 0;
+  // Host memory that pages are copied to and from fast.
+  virtual std::unique_ptr<MemoryRange> reserve_host_pages(uint64_t num_bytes) = 0;
+  // Whoever asked for these has gone on before they are done. Where one fails the device is lost, so that nobody ever
+  // reads what lacks it.
+  virtual void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) noexcept = 0;
+  virtual void zero_page(std::byte* page, uint64_t num_bytes) noexcept = 0;
+  // Pages' bytes as they are, out to host memory and back in, in any order; done on return. Any thread; nobody else
+  // touches the pages or the memory meanwhile.
+  virtual void transfer(std::span<const PageTransfer> transfers) = 0;
+  void read_page(const std::byte* page, std::span<std::byte> bytes) {
+    const PageTransfer out = {const_cast<std::byte*>(page), bytes.data(), bytes.size(), true};
+    transfer({&out, 1});
+  }
+  void write_page(std::byte* page, std::span<const std::byte> bytes) {
+    const PageTransfer in = {page, const_cast<std::byte*>(bytes.data()), bytes.size(), false};
+    transfer({&in, 1});
+  }
   // The first num_slots slots of a page, out to host memory in the canonical layout and back in. Of what comes out the
   // rest is zero; of the page it stays as it was. Any thread; nobody writes to the page meanwhile.
   virtual void export_page(const PageLayout& layout, const std::byte* page,

@@ -8,6 +8,7 @@
 #include "backend/cpu/linear.h"
 #include "backend/cpu/vector_ops.h"
 #include "base/error.h"
+#include "base/os_cpu.h"
 #include "base/text.h"
 #include "tensor/page_conversion.h"
 
@@ -23,6 +24,7 @@ class CpuBackend final : public Backend {
     info_.device_name = isa_name(isa);
     // No instruction set in it: all of them give the same bits.
     info_.numerics_id = "cpu-1";
+    info_.memory_bytes = total_memory_bytes();
   }
 
   const BackendInfo& info() const override { return info_; }
@@ -64,9 +66,20 @@ class CpuBackend final : public Backend {
   std::unique_ptr<MemoryRange> reserve_pages(uint64_t num_bytes) override {
     return reserve_host_memory(num_bytes);
   }
-  void zero_page(std::byte* page, uint64_t num_bytes) override { std::memset(page, 0, num_bytes); }
-  void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) override {
+  std::unique_ptr<MemoryRange> reserve_host_pages(uint64_t num_bytes) override {
+    return reserve_host_memory(num_bytes);
+  }
+  void zero_page(std::byte* page, uint64_t num_bytes) noexcept override {
+    std::memset(page, 0, num_bytes);
+  }
+  void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) noexcept override {
     std::memcpy(to, from, num_bytes);
+  }
+  void transfer(std::span<const PageTransfer> transfers) override {
+    for (const PageTransfer& one : transfers) {
+      std::memcpy(one.to_host ? one.host : one.page, one.to_host ? one.page : one.host,
+                  one.num_bytes);
+    }
   }
   void export_page(const PageLayout& layout, const std::byte* page, const PageLayout& canonical,
                    std::span<std::byte> bytes, int num_slots) override {

@@ -35,6 +35,7 @@ class CpuExecutor final : public Executor {
   void attention(const AttentionWeights& weights, std::span<const KvSegment> segments) override;
   void out_residual(const AttentionWeights& weights) override;
   void mlp(const MlpWeights& weights) override;
+  void end_layers() override {}
   void head(const HeadWeights& weights, std::span<const int32_t> rows, float* logits) override;
 
  private:
