@@ -6,6 +6,7 @@
 #include <cstdlib>
 #include <filesystem>
 #include <iostream>
+#include <map>
 #include <sstream>
 #include <system_error>
 
@@ -78,6 +79,15 @@ void ModelArguments::add_to(CLI::App& command) {
 
 void ModelArguments::add_threads_to(CLI::App& command) {
   command.add_option("-t,--threads", threads, "Threads (default: the physical cores granted)");
+  command
+      .add_option("--backend", backend,
+                  "cpu (default), cuda, or auto: a GPU where there is one, else the CPU")
+      ->transform(CLI::CheckedTransformer(
+          std::map<std::string, kvinfer::Backend>{{"auto", kvinfer::Backend::automatic},
+                                                  {"cpu", kvinfer::Backend::cpu},
+                                                  {"cuda", kvinfer::Backend::cuda}}));
+  command.add_option("--device", device, "Which of the backend's devices, from 0")
+      ->check(reject_negative);
 }
 
 kvinfer::Model ModelArguments::open() const {
@@ -85,6 +95,7 @@ kvinfer::Model ModelArguments::open() const {
   Interrupt::Scope interrupt;
   kvinfer::ModelOptions options;
   if (threads) options.num_threads(*threads);
+  options.backend(backend).device(device);
   options.progress([&](uint64_t done, uint64_t total) {
     progress.show(done, total);
     return !interrupt.happened();

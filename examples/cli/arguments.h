@@ -18,10 +18,12 @@ uint64_t parse_size(const std::string& option, const std::string& text);
 CLI::Option* add_size(CLI::App& command, const std::string& name, std::optional<uint64_t>& bytes,
                       const std::string& help);
 
-// -m and --json: of every command; -t: of those that compute.
+// -m and --json: of every command; -t, --backend and --device: of those that compute.
 struct ModelArguments {
   std::string path;
   std::optional<uint32_t> threads;
+  kvinfer::Backend backend = kvinfer::Backend::cpu;
+  uint32_t device = 0;
   bool json = false;
 
   void add_to(CLI::App& command);

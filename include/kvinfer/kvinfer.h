@@ -134,17 +134,30 @@ typedef void(KVI_CALL* kvi_destroy_fn)(void* user);
 
 /* ---- device ------------------------------------------------------------------------------------ */
 
+/* What computes, and how kvi_model_options finds it. */
+enum {
+  KVI_BACKEND_OF_DEVICE =
+      0,                /* device counts the devices of all backends, as kvi_device_count does */
+  KVI_BACKEND_AUTO = 1, /* the first GPU that can be used, else the CPU; device is ignored */
+  KVI_BACKEND_CPU = 2,  /* device is 0 */
+  KVI_BACKEND_CUDA = 3  /* device counts NVIDIA's GPUs from 0: compute capability 8.0 and up */
+};
+
 typedef struct kvi_device_info {
   uint32_t struct_size;
   /* CPU: the default number of threads: physical cores within affinity and cgroup */
   uint32_t num_threads;
   uint64_t memory_bytes; /* in all */
-  char name[64];         /* "cpu" */
-  char arch[64]; /* the kernels in use: "scalar", "avx2", "avx_vnni", "avx512_vnni", "amx_int8" */
+  char name[64];         /* "cpu"; a GPU's own name */
+  char arch
+      [64]; /* the kernels in use: "scalar", "avx2", "avx_vnni", "avx512_vnni", "amx_int8", "sm_90" */
+  int32_t backend;   /* KVI_BACKEND_CPU or KVI_BACKEND_CUDA */
+  int32_t supported; /* 1; 0: it is there, and opening a model on it is UNSUPPORTED and says why */
 } kvi_device_info;
 
 KVI_API kvi_status KVI_CALL kvi_device_info_init(kvi_device_info* info, size_t struct_size);
-/* How many devices there are, at least 1: device 0 is the CPU. Any thread. */
+/* How many devices there are, at least 1: device 0 is the CPU, then come the GPUs that a driver shows, in its order.
+ * Looks for a driver each time, and keeps it in the process once one is found. Any thread. */
 KVI_API uint32_t KVI_CALL kvi_device_count(void);
 /* Describes a device. index: below kvi_device_count(), else KVI_NOT_FOUND. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_device_get_info(uint32_t index, kvi_device_info* info,
@@ -170,13 +183,14 @@ typedef int32_t(KVI_CALL* kvi_progress_fn)(void* user, uint64_t done_bytes, uint
 typedef struct kvi_model_options {
   uint32_t struct_size;
   int32_t load;               /* KVI_LOAD_WEIGHTS */
-  uint32_t device;            /* 0: the CPU */
+  uint32_t device;            /* 0: the CPU; see backend */
   uint32_t num_threads;       /* that load and repack weights; KVI_AUTO: as the device's default */
   kvi_progress_fn progress;   /* NULL */
   void* progress_user;        /* NULL */
   kvi_log_fn log;             /* NULL: no log */
   void* log_user;             /* NULL */
   kvi_destroy_fn log_destroy; /* NULL; called for log_user, also when opening fails */
+  int32_t backend;            /* KVI_BACKEND_OF_DEVICE */
 } kvi_model_options;
 
 typedef struct kvi_model_info {
@@ -225,7 +239,8 @@ KVI_API kvi_status KVI_CALL kvi_model_info_init(kvi_model_info* info, size_t str
  *  out              the model, one reference
  * Errors: INVALID_ARGUMENT (an option, named; a folder with several models), NOT_FOUND, IO, CORRUPT (names the place
  * in the file), UNSUPPORTED (names the architecture or type; not with KVI_LOAD_METADATA, where kvi_model_info says
- * it), OUT_OF_MEMORY, CANCELLED. Any thread. */
+ * it; and a GPU without a driver, or too old), NOT_FOUND also for a device that is not there, OUT_OF_MEMORY,
+ * DEVICE_LOST, CANCELLED. Any thread. */
 KVI_API kvi_status KVI_CALL kvi_model_open(const char* path, size_t path_size,
                                            const kvi_model_options* options, kvi_model** out,
                                            kvi_error** error);
@@ -342,8 +357,10 @@ KVI_API void KVI_CALL kvi_budget_release(kvi_budget* budget);
 /* ---- engine ------------------------------------------------------------------------------------ */
 
 enum {
-  KVI_ACTIVATIONS_INT8 = 0, /* quantized weights meet activations in int8 per 32 values: fast */
-  KVI_ACTIVATIONS_F32 = 1   /* the exact path, slower */
+  /* fast: on the CPU quantized weights meet activations in int8 per 32 values; on a GPU activations are f16 or bf16, and
+   * the last bits of a result depend on how many tokens a step has */
+  KVI_ACTIVATIONS_INT8 = 0,
+  KVI_ACTIVATIONS_F32 = 1 /* the exact path, slower; everywhere the same bits whatever else runs */
 };
 
 typedef struct kvi_engine_options {

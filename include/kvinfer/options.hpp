@@ -51,11 +51,22 @@ void attach_log(Options& options, const LogFunction& log) {
 
 }  // namespace detail
 
+// What ModelOptions::device counts: the devices of all backends, or of one.
+enum class Backend : int32_t {
+  of_device = KVI_BACKEND_OF_DEVICE,
+  automatic = KVI_BACKEND_AUTO,
+  cpu = KVI_BACKEND_CPU,
+  cuda = KVI_BACKEND_CUDA
+};
+
 class ModelOptions {
  public:
   ModelOptions() { kvi_model_options_init(&options_, sizeof options_); }
   ModelOptions& metadata_only() { return options_.load = KVI_LOAD_METADATA, *this; }
   ModelOptions& device(uint32_t index) { return options_.device = index, *this; }
+  ModelOptions& backend(Backend kind) {
+    return options_.backend = static_cast<int32_t>(kind), *this;
+  }
   ModelOptions& num_threads(uint32_t count) { return options_.num_threads = count, *this; }
   // Called on the thread that opens, which throws what it throws.
   ModelOptions& progress(ProgressFunction function) {

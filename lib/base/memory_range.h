@@ -18,7 +18,8 @@ class MemoryRange {
   virtual std::byte* address() const = 0;
   virtual uint64_t size_bytes() const = 0;  // reserved
 
-  // commit rounds outwards, to what suits the system; decommit inwards, to granule_bytes().
+  // commit rounds outwards, to what suits the system; decommit inwards, to granule_bytes(). Where a device fails commit
+  // throws; decommit never does.
   virtual bool commit(uint64_t offset, uint64_t num_bytes) = 0;  // false: the system refused memory
   virtual void decommit(uint64_t offset, uint64_t num_bytes) = 0;
   virtual uint64_t granule_bytes() const = 0;

@@ -4,6 +4,7 @@
 #include <bit>
 
 #include "base/error.h"
+#include "base/short_memory.h"
 #include "base/text.h"
 
 namespace kvi {
@@ -95,11 +96,12 @@ bool DevicePages::map(int group, PageId page) {
   PageRange& range = memory_[group].range;
   const uint64_t num_leased = range.num_missing_granules(page) * granule_bytes_;
   const uint64_t mapped_before = range.mapped_bytes();
-  const bool mapped = range.map(page);
-  const uint64_t newly_mapped = range.mapped_bytes() - mapped_before;
-  mapped_bytes_ += newly_mapped;
-  shared_budget_->give_back(num_leased - newly_mapped);
-  return mapped;
+  const Undo give_back_rest([&] {  // also where a device fails
+    const uint64_t newly_mapped = range.mapped_bytes() - mapped_before;
+    mapped_bytes_ += newly_mapped;
+    shared_budget_->give_back(num_leased - newly_mapped);
+  });
+  return range.map(page);
 }
 
 void DevicePages::take(int group, PageId page, int scope, bool& to_zero) {

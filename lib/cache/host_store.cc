@@ -178,39 +178,54 @@ bool HostStore::make_resident(GroupSlots& group, SlotId slot) {
   return true;
 }
 
-bool HostStore::keep(SlotId slot, const PageRecord& record, std::span<const std::byte> page) {
+std::byte* HostStore::begin_write(SlotId slot, const PageRecord& record,
+                                  uint64_t num_bytes) noexcept {
   GroupSlots* group = find(record.group, slot);
-  if (group == nullptr || !group->takes(record, page.size())) return false;
+  if (group == nullptr || !group->takes(record, num_bytes)) return nullptr;
   const bool was_used = group->is_used(slot);
-  if (!was_used && group->page_bytes() > budget_bytes_ - used_bytes_) return false;
-  if (!group->make_entry(slot) || !make_resident(*group, slot)) return false;
+  if (!was_used && group->page_bytes() > budget_bytes_ - used_bytes_) return nullptr;
+  if (!group->make_entry(slot) || !make_resident(*group, slot)) return nullptr;
   if (!was_used) used_bytes_ += group->page_bytes();
   group->set_used(slot, record);
-  std::memcpy(group->page(slot), page.data(), page.size());
-  return true;
+  return group->page(slot);
+}
+
+void HostStore::end_write(SlotId slot, const PageRecord& record, bool is_whole) noexcept {
+  if (!is_whole) discard(record.group, slot);
+  count_write(is_whole, groups_[record.group]->page_bytes());
 }
 
 bool HostStore::write(SlotId slot, const PageRecord& record,
                       std::span<const std::byte> page) noexcept {
-  const bool kept = keep(slot, record, page);
+  std::byte* kept = begin_write(slot, record, page.size());
+  if (kept != nullptr) std::memcpy(kept, page.data(), page.size());
+  count_write(kept != nullptr, page.size());
+  return kept != nullptr;
+}
+
+void HostStore::count_write(bool is_kept, uint64_t num_bytes) noexcept {
   const std::lock_guard lock(stats_mutex_);
   stats_.used_bytes = used_bytes_;
-  stats_.num_written += kept;
-  stats_.bytes_written += kept ? page.size() : 0;
-  stats_.num_refused += !kept;
-  return kept;
+  stats_.num_written += is_kept;
+  stats_.bytes_written += is_kept ? num_bytes : 0;
+  stats_.num_refused += !is_kept;
+}
+
+std::byte* HostStore::locate(SlotId slot, const PageRecord& expected, uint64_t num_bytes) noexcept {
+  const GroupSlots* group = find(expected.group, slot);
+  const bool right = group != nullptr && group->takes(expected, num_bytes) &&
+                     group->holds(slot, expected);
+  const std::lock_guard lock(stats_mutex_);
+  stats_.num_read += right;
+  stats_.bytes_read += right ? num_bytes : 0;
+  stats_.num_mismatches += !right;
+  return right ? group->page(slot) : nullptr;
 }
 
 bool HostStore::read(SlotId slot, const PageRecord& expected, std::span<std::byte> page) noexcept {
-  const GroupSlots* group = find(expected.group, slot);
-  const bool right = group != nullptr && group->takes(expected, page.size()) &&
-                     group->holds(slot, expected);
-  if (right) std::memcpy(page.data(), group->page(slot), page.size());
-  const std::lock_guard lock(stats_mutex_);
-  stats_.num_read += right;
-  stats_.bytes_read += right ? page.size() : 0;
-  stats_.num_mismatches += !right;
-  return right;
+  const std::byte* kept = locate(slot, expected, page.size());
+  if (kept != nullptr) std::memcpy(page.data(), kept, page.size());
+  return kept != nullptr;
 }
 
 void HostStore::discard(int group_index, SlotId slot) noexcept {

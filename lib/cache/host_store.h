@@ -29,6 +29,10 @@ class HostStore final : public TierStore {
   bool write(SlotId slot, const PageRecord& record,
              std::span<const std::byte> page) noexcept override;
   bool read(SlotId slot, const PageRecord& expected, std::span<std::byte> page) noexcept override;
+  std::byte* begin_write(SlotId slot, const PageRecord& record,
+                         uint64_t num_bytes) noexcept override;
+  void end_write(SlotId slot, const PageRecord& record, bool is_whole) noexcept override;
+  std::byte* locate(SlotId slot, const PageRecord& expected, uint64_t num_bytes) noexcept override;
   void discard(int group, SlotId slot) noexcept override;
   TierStats stats() const override;
 
@@ -37,7 +41,7 @@ class HostStore final : public TierStore {
  private:
   class GroupSlots;
 
-  bool keep(SlotId slot, const PageRecord& record, std::span<const std::byte> page);
+  void count_write(bool is_kept, uint64_t num_bytes) noexcept;
   bool make_resident(GroupSlots& group, SlotId slot);
   GroupSlots* find(int group, SlotId slot);
 

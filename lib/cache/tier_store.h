@@ -61,6 +61,17 @@ class TierStore {
   // holds anything.
   virtual bool read(SlotId slot, const PageRecord& expected,
                     std::span<std::byte> page) noexcept = 0;
+  // A tier in memory lets a device copy by itself. Where the page goes, as for write, until end_write; nullptr: use
+  // write. What the slot held is gone.
+  virtual std::byte* begin_write(SlotId, const PageRecord&, uint64_t /*num_bytes*/) noexcept {
+    return nullptr;
+  }
+  virtual void end_write(SlotId, const PageRecord&, bool /*is_whole*/) noexcept {}
+  // Where the page lies, as read would give it, until the next call; nullptr: use read.
+  virtual std::byte* locate(SlotId, const PageRecord& /*expected*/,
+                            uint64_t /*num_bytes*/) noexcept {
+    return nullptr;
+  }
   // The slot's page is not wanted any more; its bytes are free for any group.
   virtual void discard(int group, SlotId slot) noexcept = 0;
 

@@ -5,6 +5,7 @@
 
 #include "base/os_cpu.h"
 #include "capi/arguments.h"
+#include "capi/device.h"
 #include "capi/guard.h"
 #include "capi/handles.h"
 #include "capi/json_text.h"
@@ -28,6 +29,7 @@ constexpr kvi_model_options kDefaultOptions = {
     .log = nullptr,
     .log_user = nullptr,
     .log_destroy = nullptr,
+    .backend = KVI_BACKEND_OF_DEVICE,
 };
 
 constexpr kvi_model_info kUnknownModel = [] {
@@ -42,10 +44,6 @@ LoadOptions load_options_argument(const kvi_model_options& options) {
     reject_value("load", options.load, "KVI_LOAD_WEIGHTS or KVI_LOAD_METADATA");
   }
   result.load_weights = options.load == KVI_LOAD_WEIGHTS;
-  if (options.device >= kvi_device_count()) {
-    throw Error(Status::NOT_FOUND,
-                concat("there is no device ", options.device, "; device 0 is the CPU"));
-  }
   if (options.num_threads == KVI_AUTO) {
     result.num_threads = default_num_threads();
   } else if (options.num_threads == 0 || options.num_threads > kMaxLoadThreads) {
@@ -53,6 +51,8 @@ LoadOptions load_options_argument(const kvi_model_options& options) {
   } else {
     result.num_threads = static_cast<int>(options.num_threads);
   }
+  // Metadata is the same on every device.
+  if (result.load_weights) result.backend = open_backend(options.backend, options.device);
   if (options.progress != nullptr) {
     result.progress = [call = options.progress, user = options.progress_user](uint64_t done,
                                                                               uint64_t total) {

@@ -47,7 +47,7 @@ void add_host_tier(const LoadedModel& model, const EngineOptions& options,
   Backend& backend = model.backend();
   cache.host = std::make_shared<HostStore>(
       tier_groups(groups), options.host_cache_bytes,
-      [&](uint64_t num_bytes) { return backend.reserve_pages(num_bytes); });
+      [&](uint64_t num_bytes) { return backend.reserve_host_pages(num_bytes); });
   cache.host_bytes = options.host_cache_bytes;
 }
 
@@ -103,13 +103,15 @@ std::string describe_layouts(const ModelConfig& config, const std::vector<LayerG
 
 CacheOptions cache_options_for(const LoadedModel& model, const EngineOptions& options,
                                const std::vector<LayerGroup>& groups) {
-  const uint64_t memory_bytes = total_memory_bytes();
-  check_fits_memory("kv_budget_bytes", options.kv_budget_bytes, memory_bytes);
-  check_fits_memory("kv_budget_max_bytes", options.kv_budget_max_bytes, memory_bytes);
-  check_fits_memory("host_cache_bytes", options.host_cache_bytes, memory_bytes);
+  // A device's memory is its own; where it is the host's, both come out of the same.
+  const BackendInfo& device = model.backend().info();
+  check_fits_memory("kv_budget_bytes", options.kv_budget_bytes, device.memory_bytes);
+  check_fits_memory("kv_budget_max_bytes", options.kv_budget_max_bytes, device.memory_bytes);
+  check_fits_memory("host_cache_bytes", options.host_cache_bytes, total_memory_bytes());
   CacheOptions cache;
   cache.budget_bytes = options.kv_budget_bytes;
-  cache.range_bytes = memory_bytes;  // addresses cost nothing: the budget may be raised up to it
+  cache.range_bytes =
+      device.memory_bytes;  // addresses cost nothing: the budget may be raised up to it
   cache.shared_budget = options.shared_budget;
   cache.prefix_caching = options.prefix_caching;
   cache.eviction_policy = options.eviction_policy;

@@ -400,7 +400,7 @@ void EngineCore::prepare(const Step& step) {
   }
 }
 
-void EngineCore::make_copies(std::span<const PageCopy> copies) {
+void EngineCore::make_copies(std::span<const PageCopy> copies) noexcept {
   for (const PageCopy& copy : copies) {
     const KvGroupPages& group = placement_.groups[copy.group];
     const uint64_t page_bytes = group.layout->page_bytes;
@@ -418,6 +418,7 @@ void EngineCore::compute() {
   forward(model_->weights(), placement_, batch_.forward, *executor_);
 
   const size_t vocab_size = static_cast<size_t>(model_->config().vocab_size);
+  if (executor_->can_choose()) choose_tokens();
   const std::vector<LogitRow>& logit_rows = batch_.logit_rows;
   std::vector<int32_t>& rows = batch_.head_rows;
   for (size_t first = 0; first < logit_rows.size(); first += rows.size()) {
@@ -430,6 +431,39 @@ void EngineCore::compute() {
       row.job->consume(row.position, std::span(logits_).subspan(i * vocab_size, vocab_size));
     }
   }
+}
+
+// On the device, for the rows of which nothing else is wanted; the others are left.
+void EngineCore::choose_tokens() {
+  const auto choose = [&] {
+    batch_.tokens.resize(batch_.choices.size());
+    executor_->choose(model_->weights().head(), batch_.choices, batch_.edits, batch_.tokens);
+    for (size_t i = 0; i < batch_.choices.size(); ++i) {
+      batch_.choosers[i]->consume_chosen(batch_.tokens[i]);
+    }
+    batch_.choices.clear();
+    batch_.choosers.clear();
+    batch_.edits.clear();
+  };
+  // What a step that failed has left.
+  batch_.choices.clear();
+  batch_.choosers.clear();
+  batch_.edits.clear();
+  std::vector<LogitRow>& rows = batch_.logit_rows;
+  size_t num_left = 0;
+  for (const LogitRow& row : rows) {
+    std::optional<TokenChoice> choice = row.job->choice(batch_.edits);
+    if (!choice) {
+      rows[num_left++] = row;
+      continue;
+    }
+    choice->row = row.row;
+    batch_.choices.push_back(*choice);
+    batch_.choosers.push_back(row.job);
+    if (std::ssize(batch_.choices) == max_logit_rows_) choose();
+  }
+  if (!batch_.choices.empty()) choose();
+  rows.resize(num_left);
 }
 
 void EngineCore::commit(const Step& step) {

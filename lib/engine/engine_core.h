@@ -123,6 +123,11 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
     ForwardBatch forward;
     std::vector<LogitRow> logit_rows;
     std::vector<int32_t> head_rows;  // of one call of Executor::head
+    // Of one call of Executor::choose.
+    std::vector<TokenChoice> choices;
+    std::vector<Job*> choosers;
+    std::vector<LogitEdit> edits;
+    std::vector<TokenId> tokens;
   };
 
   class Copies;
@@ -132,11 +137,12 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void run_steps(std::unique_lock<std::mutex>& lock);
   void reap_interrupted();
   void prepare(const Step& step);
-  void make_copies(std::span<const PageCopy> copies);
+  void make_copies(std::span<const PageCopy> copies) noexcept;
   // Of pages that no step knows of, on a user's thread. Lets go of the mutex meanwhile.
   void finish_copies_unlocked(std::unique_lock<std::mutex>& lock,
                               const std::vector<PageCopy>& copies);
   void compute();
+  void choose_tokens();
   void start_worker();
   void commit(const Step& step);
   // What ends work allocates nothing: it goes on where memory has run out.
@@ -151,7 +157,7 @@ class EngineCore : public std::enable_shared_from_this<EngineCore> {
   void note_rate(double& mean, double rate);
   void finish_stores(std::unique_lock<std::mutex>& lock);
   void note_disk_failure();
-  void complete_move(const PageMove& move, bool ok, double seconds);
+  void complete_move(const PageMove& move, MoveOutcome outcome, double seconds);
   SequencePages look_up_sequence(const std::string& tenant, bool reads_shared);
   std::shared_ptr<PinnedPrefix> make_pin(SequencePages pages, const PinOptions& options);
   void let_go(PinnedPrefix& pin);

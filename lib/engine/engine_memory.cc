@@ -153,8 +153,10 @@ void EngineCore::start_worker() {
     groups.push_back({group.pages, group.layout->page_bytes});
   }
   worker_ = std::make_unique<TransferWorker>(
-      std::move(groups), stores_,
-      [this](const PageMove& move, bool ok, double seconds) { complete_move(move, ok, seconds); });
+      model_->backend(), std::move(groups), stores_,
+      [this](const PageMove& move, MoveOutcome outcome, double seconds) {
+        complete_move(move, outcome, seconds);
+      });
 }
 
 void EngineCore::dispatch_moves() {
@@ -198,9 +200,10 @@ void EngineCore::note_disk_failure() {
   });
 }
 
-void EngineCore::complete_move(const PageMove& move, bool ok, double seconds) {
+void EngineCore::complete_move(const PageMove& move, MoveOutcome outcome, double seconds) {
+  const bool ok = outcome == MoveOutcome::made;
   std::lock_guard lock(mutex_);
-  if (!ok && move.tier == TierId::disk) note_disk_failure();
+  if (outcome == MoveOutcome::refused_by_store && move.tier == TierId::disk) note_disk_failure();
   if (ok && move.tier == TierId::host && move.kind != MoveKind::discard && seconds > 0) {
     note_rate(rates_.host_bytes_per_second,
               static_cast<double>(placement_.groups[move.group].layout->page_bytes) / seconds);

@@ -22,10 +22,18 @@ Generation::Generation(const std::shared_ptr<SequenceState>& sequence,
       decoder_(tokenizer, false, TextStart::continued),
       stops_(request_->options().stops) {}
 
+bool Generation::has_room() {
+  if (request_->options().max_tokens == 0) {
+    set_finish(Finish::length);
+  } else if (sequence().tokens.size() >= max_model_len_) {
+    set_finish(Finish::context);
+  }
+  return finish() == Finish::none;
+}
+
 void Generation::consume(int, std::span<float> logits) {
   const GenerateOptions& options = request_->options();
-  if (options.max_tokens == 0) return set_finish(Finish::length);
-  if (sequence().tokens.size() >= max_model_len_) return set_finish(Finish::context);
+  if (!has_room()) return;
 
   float norm = 0;
   std::vector<TokenLogprob> top;
@@ -34,16 +42,36 @@ void Generation::consume(int, std::span<float> logits) {
     if (options.top_logprobs > 0) top = most_probable(logits, options.top_logprobs);
     own_logits_.assign(logits.begin(), logits.end());
   }
-  const std::optional<TokenId> sampled = sampler_.sample(logits, num_generated_);
-  if (!sampled) return fail(no_token_error(logits));
-  const TokenId token = *sampled;
+  const std::optional<TokenId> token = sampler_.sample(logits, num_generated_);
+  if (!token) {
+    return fail(no_token_error(
+        std::any_of(logits.begin(), logits.end(), [](float logit) { return std::isnan(logit); })));
+  }
+  take(*token, own_logits_.empty() ? NAN : own_logits_[*token] - norm, std::move(top));
+}
+
+std::optional<TokenChoice> Generation::choice(std::vector<LogitEdit>& edits) const {
+  if (request_->options().top_logprobs >= 0) return std::nullopt;
+  TokenChoice choice = sampler_.choice(num_generated_);
+  choice.first_edit = static_cast<int>(edits.size());
+  edits.insert(edits.end(), sampler_.edits().begin(), sampler_.edits().end());
+  return choice;
+}
+
+void Generation::consume_chosen(TokenId token) {
+  if (!has_room()) return;
+  if (token < 0) return fail(no_token_error(request_->options().sampling.biases.empty()));
+  take(token, NAN, {});
+}
+
+void Generation::take(TokenId token, float logprob, std::vector<TokenLogprob> top) {
+  const GenerateOptions& options = request_->options();
   if (!options.ignore_eos && tokenizer_.is_end_of_generation(token)) return set_finish(Finish::eos);
 
   append_token(token);
   sampler_.add_generated(token);
   ++num_generated_;
-  const double seconds = request_->add_token(
-      token, own_logits_.empty() ? NAN : own_logits_[token] - norm, std::move(top));
+  const double seconds = request_->add_token(token, logprob, std::move(top));
   metrics_->token_generated(seconds, num_generated_ == 1);
   // Ids past the vocabulary (rows that only pad the embedding) have no text.
   if (token < tokenizer_.vocab_size()) request_->add_text(stops_.push(decoder_.push(token)));
@@ -57,10 +85,8 @@ void Generation::consume(int, std::span<float> logits) {
   }
 }
 
-// logits: as sampling left them. Biases can forbid a token, but make no NaN.
-Error Generation::no_token_error(std::span<const float> logits) const {
-  const bool has_nan = std::any_of(logits.begin(), logits.end(),
-                                   [](float logit) { return std::isnan(logit); });
+// Biases can forbid a token, but make no NaN.
+Error Generation::no_token_error(bool has_nan) const {
   if (!has_nan && !request_->options().sampling.biases.empty()) {
     return Error(Status::INVALID_ARGUMENT,
                  "the logit biases forbid every token; allow at least one");

@@ -25,13 +25,17 @@ class Generation final : public Job {
     return static_cast<int>(sequence().tokens.size()) - 1;
   }
   void consume(int position, std::span<float> logits) override;
+  std::optional<TokenChoice> choice(std::vector<LogitEdit>& edits) const override;
+  void consume_chosen(TokenId token) override;
   void on_start(const CachedTokens& cached) override;
   std::optional<Finish> interrupted() const override;
   void on_end(Finish finish, std::optional<Error> error) noexcept override;
   uint32_t tokens_to_keep(Finish finish) const override;
 
  private:
-  Error no_token_error(std::span<const float> logits) const;
+  bool has_room();  // else it is finished
+  void take(TokenId token, float logprob, std::vector<TokenLogprob> top);
+  Error no_token_error(bool has_nan) const;
 
   const std::shared_ptr<Request> request_;
   const std::shared_ptr<RequestNews> news_;

@@ -8,7 +8,9 @@
 #include <memory>
 #include <optional>
 #include <span>
+#include <vector>
 
+#include "backend/backend.h"
 #include "base/error.h"
 #include "base/text.h"
 #include "engine/options.h"
@@ -41,6 +43,10 @@ class Job {
   // The logits that follow the token at position; scratch afterwards. May append a token to the sequence,
   // finish the job, or fail it.
   virtual void consume(int position, std::span<float> logits) = 0;
+  // How a device may choose the token after position itself, with edits appended; nullopt: the logits are wanted.
+  virtual std::optional<TokenChoice> choice(std::vector<LogitEdit>&) const { return std::nullopt; }
+  // What it chose, in the place of consume; -1: no logit was a number above -infinity.
+  virtual void consume_chosen(TokenId) {}
   virtual void on_start(const CachedTokens& cached) = 0;
   virtual std::optional<Finish> interrupted() const = 0;  // by cancel or deadline
   // The last call: tell the outside, whatever happens. The sequence is the core's and the user's again.

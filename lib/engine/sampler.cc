@@ -43,8 +43,9 @@ struct Ranked {
 
 Sampler::Sampler(const SamplingOptions& options, std::span<const TokenId> session_tokens)
     : options_(options) {
+  for (const LogitBias& bias : options_.biases) edit_of(bias.token).bias += bias.bias;
   if (options_.repetition_penalty != 1) {
-    for (TokenId token : session_tokens) seen_[token].in_session = true;
+    for (TokenId token : session_tokens) edit_of(token).repetition = options_.repetition_penalty;
   }
 }
 
@@ -53,15 +54,33 @@ bool Sampler::has_penalties() const {
          options_.frequency_penalty != 0;
 }
 
+LogitEdit& Sampler::edit_of(TokenId token) {
+  const auto [place, is_new] = seen_.try_emplace(token, Seen{edits_.size()});
+  if (is_new) edits_.push_back({.token = token});
+  return edits_[place->second.edit];
+}
+
 void Sampler::add_generated(TokenId token) {
   if (!has_penalties()) return;
-  Seen& seen = seen_[token];
-  seen.in_session = true;
-  ++seen.generated;
+  LogitEdit& edit = edit_of(token);
+  edit.repetition = options_.repetition_penalty;
+  edit.penalty = options_.presence_penalty +
+                 options_.frequency_penalty * static_cast<float>(++seen_.at(token).num_generated);
+}
+
+TokenChoice Sampler::choice(uint64_t index) const {
+  TokenChoice choice;
+  choice.temperature = options_.temperature;
+  choice.top_p = options_.top_p;
+  choice.min_p = options_.min_p;
+  choice.top_k = static_cast<int>(std::min<uint32_t>(options_.top_k, INT32_MAX));
+  choice.unit = random_unit(options_.seed, index);
+  choice.num_edits = static_cast<int>(edits_.size());
+  return choice;
 }
 
 std::optional<TokenId> Sampler::sample(std::span<float> logits, uint64_t index) {
-  apply_biases_and_penalties(logits);
+  for (const LogitEdit& edit : edits_) logits[edit.token] = edited(logits[edit.token], edit);
   if (options_.temperature == 0) {
     const TokenId best = argmax(logits);
     return logits[best] > -INFINITY ? std::optional(best) : std::nullopt;
@@ -77,21 +96,6 @@ std::optional<TokenId> Sampler::sample(std::span<float> logits, uint64_t index) 
     if (left < 0) return candidate.token;
   }
   return candidates_.back().token;
-}
-
-void Sampler::apply_biases_and_penalties(std::span<float> logits) const {
-  for (const LogitBias& bias : options_.biases) logits[bias.token] += bias.bias;
-  if (!has_penalties()) return;
-  for (const auto& [token, seen] : seen_) {
-    float& logit = logits[token];
-    if (options_.repetition_penalty != 1 && seen.in_session) {
-      logit = logit > 0 ? logit / options_.repetition_penalty : logit * options_.repetition_penalty;
-    }
-    if (seen.generated > 0) {
-      logit -= options_.presence_penalty +
-               options_.frequency_penalty * static_cast<float>(seen.generated);
-    }
-  }
 }
 
 void Sampler::select_candidates(std::span<const float> logits) {

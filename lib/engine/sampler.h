@@ -12,6 +12,7 @@
 #include <unordered_map>
 #include <vector>
 
+#include "backend/backend.h"
 #include "engine/options.h"
 
 namespace kvi {
@@ -21,24 +22,29 @@ class Sampler {
   // session_tokens: what the session held before the request (for the repetition penalty).
   Sampler(const SamplingOptions& options, std::span<const TokenId> session_tokens);
 
+  // What is done to logits before the next token is chosen from them: of different tokens.
+  std::span<const LogitEdit> edits() const { return edits_; }
+  // As sample would choose, for a device that does it; its edits are edits().
+  TokenChoice choice(uint64_t index) const;
+
   // logits: [vocab]; used as scratch. index: of the token within the request, 0 for the first.
   // Nothing where no logit is above -infinity.
   std::optional<TokenId> sample(std::span<float> logits, uint64_t index);
   void add_generated(TokenId token);
 
  private:
-  struct Seen {
-    bool in_session = false;
-    uint32_t generated = 0;
-  };
-
   bool has_penalties() const;
-  void apply_biases_and_penalties(std::span<float> logits) const;
+  LogitEdit& edit_of(TokenId token);
   void select_candidates(std::span<const float> logits);
   void keep_most_probable();
 
   const SamplingOptions options_;
-  std::unordered_map<TokenId, Seen> seen_;  // tokens that a penalty may touch
+  std::vector<LogitEdit> edits_;
+  struct Seen {
+    size_t edit;  // its index
+    uint32_t num_generated = 0;
+  };
+  std::unordered_map<TokenId, Seen> seen_;  // tokens that have an edit
   struct Candidate {
     TokenId token;
     float value;  // logit, later probability

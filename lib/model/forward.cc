@@ -22,6 +22,7 @@ void forward(const ModelWeights& weights, const KvPlacement& kv, const ForwardBa
     executor.out_residual(layer.attention);
     executor.mlp(layer.mlp);
   }
+  executor.end_layers();
 }
 
 }  // namespace kvi
