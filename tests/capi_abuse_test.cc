@@ -132,7 +132,7 @@ void CapiAbuse::abuse_errors_and_devices() {
 
   kvi_device_info info;
   EXPECT_EQ(CALL(kvi_device_info_init, &info, sizeof info), KVI_OK);
-  EXPECT_EQ(CALL(kvi_device_count), 1u);
+  EXPECT_GE(CALL(kvi_device_count), 1u);
   EXPECT_INVALID(CALL(kvi_device_get_info, 0, nullptr, nullptr));
   expect_names([&](kvi_error** e) { return kvi_device_get_info(UINT32_MAX, &info, e); },
                "4294967295", KVI_NOT_FOUND);
@@ -162,7 +162,7 @@ void CapiAbuse::abuse_models() {
   with("load", [](auto& o) { o.load = 2; });
   with("load", [](auto& o) { o.load = -1; });
   with(
-      "device", [](auto& o) { o.device = 1; }, KVI_NOT_FOUND);
+      "device", [](auto& o) { o.device = 1000; }, KVI_NOT_FOUND);
   with("num_threads", [](auto& o) { o.num_threads = 0; });
   with("num_threads", [](auto& o) { o.num_threads = 100000; });
   with(

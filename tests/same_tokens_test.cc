@@ -7,6 +7,7 @@
 #include <random>
 #include <thread>
 
+#include "backend/cuda/cuda_backend.h"
 #include "base/error.h"
 #include "engine/engine.h"
 #include "support/output.h"
@@ -29,6 +30,7 @@ struct ModelCase {
   const char* path;
   bool is_real;
   int prompt_len;
+  bool is_on_gpu = false;
 };
 void PrintTo(const ModelCase& model, std::ostream* out) { *out << model.path; }
 
@@ -38,7 +40,16 @@ class SameTokensTest : public testing::TestWithParam<ModelCase> {
     const std::string path = GetParam().is_real ? real_model_path(GetParam().path)
                                                 : std::string(KVINFER_TEST_DATA) + "/models/tiny/" +
                                                       GetParam().path;
-    model_ = LoadedModel::open(path, {});
+    LoadOptions options;
+    if (GetParam().is_on_gpu) {
+      std::string why;
+      const std::vector<cuda::DeviceDescription> found = cuda::devices(&why);
+      if (found.empty() || !found[0].unsupported_reason.empty()) {
+        GTEST_SKIP() << (found.empty() ? why : found[0].unsupported_reason);
+      }
+      options.backend = cuda::make_cuda_backend(0);
+    }
+    model_ = LoadedModel::open(path, options);
     prompt_ = random_tokens(GetParam().prompt_len);
   }
 
@@ -52,6 +63,8 @@ class SameTokensTest : public testing::TestWithParam<ModelCase> {
     EngineOptions options;
     options.max_batch_tokens = 128;
     options.kv_budget_bytes = uint64_t{256} << 20;
+    // A GPU's fast kernels round by how many rows there are.
+    if (GetParam().is_on_gpu) options.precision = Precision::f32_activations;
     return options;
   }
   std::shared_ptr<Session> session_with(Engine& engine, const std::vector<TokenId>& tokens,
@@ -274,6 +287,10 @@ INSTANTIATE_TEST_SUITE_P(Tiny, SameTokensTest,
                          testing::Values(ModelCase{"llama-q4_1.gguf", false, 150},
                                          ModelCase{"gemma3-q4_k_m.gguf", false, 150},
                                          ModelCase{"gpt2-f32.gguf", false, 80}));
+INSTANTIATE_TEST_SUITE_P(Gpu, SameTokensTest,
+                         testing::Values(ModelCase{"llama-q4_1.gguf", false, 150, true},
+                                         ModelCase{"gemma3-q4_k_m.gguf", false, 150, true},
+                                         ModelCase{"gpt2-f32.gguf", false, 80, true}));
 INSTANTIATE_TEST_SUITE_P(Real, SameTokensTest,
                          testing::Values(ModelCase{kSmolLm2, true, 300},
                                          ModelCase{kGemma3, true, 700}));

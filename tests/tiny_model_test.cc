@@ -29,14 +29,12 @@ std::vector<std::string> tiny_models() {
   return names;
 }
 
-class TinyModelTest : public testing::TestWithParam<std::string> {};
-
-TEST_P(TinyModelTest, LogitsOnTheExactPathAreTheReferences) {
-  const std::string path = kData + "/models/tiny/" + GetParam();
+void expect_logits_of_the_reference(const std::string& name, int32_t backend) {
+  const std::string path = kData + "/models/tiny/" + name;
   const TinyGoldens goldens = read_tiny_goldens(
       std::filesystem::is_directory(path) ? path + "/goldens.bin"
                                           : path.substr(0, path.size() - 5) + ".goldens.bin");
-  ScoringModel model(path);
+  ScoringModel model(path, backend);
   model.create_engine(KVI_ACTIVATIONS_F32);
   ASSERT_EQ(model.vocab_size(), static_cast<size_t>(goldens.vocab_size));
 
@@ -57,6 +55,24 @@ TEST_P(TinyModelTest, LogitsOnTheExactPathAreTheReferences) {
     EXPECT_LE(difference, 1e-3f * largest) << "in the prompt of " << golden.prompt.size();
     std::printf("off by %.2g of the largest logit\n", difference / largest);
   }
+}
+
+class TinyModelTest : public testing::TestWithParam<std::string> {};
+
+TEST_P(TinyModelTest, LogitsOnTheExactPathAreTheReferences) {
+  expect_logits_of_the_reference(GetParam(), KVI_BACKEND_CPU);
+}
+
+TEST_P(TinyModelTest, LogitsOfTheGpuAreTheReferences) {
+  uint32_t num_gpus = 0;
+  for (uint32_t index = 1; index < kvi_device_count(); ++index) {
+    kvi_device_info info;
+    kvi_device_info_init(&info, sizeof info);
+    kvi_device_get_info(index, &info, nullptr);
+    num_gpus += info.supported;
+  }
+  if (num_gpus == 0) GTEST_SKIP() << "there is no GPU that the library can use";
+  expect_logits_of_the_reference(GetParam(), KVI_BACKEND_CUDA);
 }
 
 INSTANTIATE_TEST_SUITE_P(Families, TinyModelTest, testing::ValuesIn(tiny_models()),

@@ -50,6 +50,7 @@ class TimedExecutor final : public Executor {
   void mlp(const MlpWeights& weights) override {
     timed(kMlp, [&] { inner_.mlp(weights); });
   }
+  void end_layers() override { inner_.end_layers(); }
   void head(const HeadWeights& weights, std::span<const int32_t> rows, float* logits) override {
     timed(kHead, [&] { inner_.head(weights, rows, logits); });
   }

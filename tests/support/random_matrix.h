@@ -18,11 +18,15 @@ namespace kvi {
 // A matrix as a file stores it: random codes and factors under scales of modest, varying size.
 class RandomMatrix {
  public:
-  RandomMatrix(DType dtype, int64_t rows, int64_t cols, std::mt19937_64& random)
+  // is_even: values of any type are about as large as those of plain ones; else factors are, and values as large as
+  // their codes make them.
+  RandomMatrix(DType dtype, int64_t rows, int64_t cols, std::mt19937_64& random,
+               bool is_even = false)
       : dtype_(dtype), rows_(rows), cols_(cols), bytes_(rows * row_bytes(dtype, cols)) {
     for (std::byte& byte : bytes_) byte = static_cast<std::byte>(random());
     const size_t block_bytes = static_cast<size_t>(dtype_info(dtype).block_bytes);
-    std::uniform_real_distribution<float> scale(-0.02f, 0.02f);
+    const float largest = 0.02f / (is_even ? largest_code(dtype) : 1.0f);
+    std::uniform_real_distribution<float> scale(-largest, largest);
     for (size_t at = 0; at < bytes_.size(); at += block_bytes) {
       std::byte* block = bytes_.data() + at;
       switch (dtype) {
@@ -54,6 +58,23 @@ class RandomMatrix {
         case DType::Q3_K: set_half(block + 108, scale(random)); break;
         case DType::Q6_K: set_half(block + 208, scale(random)); break;
       }
+    }
+  }
+
+  // What a factor of the type is multiplied by, about.
+  static float largest_code(DType dtype) {
+    switch (dtype) {
+      case DType::Q4_0:
+      case DType::Q4_1: return 8;
+      case DType::Q5_0:
+      case DType::Q5_1: return 16;
+      case DType::Q8_0: return 128;
+      case DType::Q2_K: return 16 * 3;
+      case DType::Q3_K: return 32 * 4;
+      case DType::Q4_K: return 64 * 16;
+      case DType::Q5_K: return 64 * 32;
+      case DType::Q6_K: return 128 * 32;
+      default: return 1;
     }
   }
 

@@ -16,10 +16,13 @@ namespace kvi {
 
 class ScoringModel {
  public:
-  explicit ScoringModel(const std::string& path) {
+  explicit ScoringModel(const std::string& path, int32_t backend = KVI_BACKEND_CPU) {
+    kvi_model_options options;
+    kvi_model_options_init(&options, sizeof options);
+    options.backend = backend;
     kvi_error* error = nullptr;
     kvi_model* model = nullptr;
-    kvi_model_open(path.data(), path.size(), nullptr, &model, &error);
+    kvi_model_open(path.data(), path.size(), &options, &model, &error);
     throw_if(error);
     model_.reset(model);
   }

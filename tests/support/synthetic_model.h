@@ -8,11 +8,13 @@
 #include <cstring>
 #include <map>
 #include <memory>
+#include <optional>
 #include <random>
 #include <span>
 #include <vector>
 
 #include "backend/backend.h"
+#include "base/error.h"
 #include "base/memory_range.h"
 #include "support/random_matrix.h"
 
@@ -31,12 +33,17 @@ struct SyntheticConfig {
   RopePairs rope_pairs = RopePairs::interleaved;
   int rotary_dim = 16;  // 0: learned positions
   float embedding_scale = 1;
-  float softcap = 0;         // of attention and logits
-  int window = 0;            // of every layer but each third
-  DType dtype = DType::F32;  // of matrices
+  float softcap = 0;                // of attention and logits
+  int window = 0;                   // of every layer but each third
+  DType dtype = DType::F32;         // of matrices
+  std::optional<DType> head_dtype;  // of the head and the embedding; nullopt: as the others
+  bool is_tied = false;             // the head is the embedding
   DType kv_dtype = DType::F16;
   int page_len = 16;
   int max_context = 256;
+  // Matrices repeat the same rows after this many, so that large ones are made fast; 0: they never do.
+  int64_t distinct_rows = 0;
+  bool is_even = false;  // weights of any type are about as large
 
   int q_len() const { return num_heads * head_dim; }
   int kv_len() const { return num_kv_heads * head_dim; }
@@ -64,7 +71,8 @@ class SyntheticModel {
       }
       ropes_.push_back(rope);
     }
-    embedding_.tokens = matrix(config.vocab_size, embedding);
+    const DType head_dtype = config.head_dtype.value_or(config.dtype);
+    embedding_.tokens = matrix(config.vocab_size, embedding, head_dtype);
     embedding_.scale = config.embedding_scale;
     if (config.rotary_dim == 0) embedding_.positions = matrix(config.max_context, embedding);
     std::vector<KvLayerShape> shapes;
@@ -96,12 +104,15 @@ class SyntheticModel {
                         config.kv_dtype});
     }
     head_.norm = norm(embedding);
-    head_.out = {matrix(config.vocab_size, embedding), nullptr};
+    head_.out = {
+        config.is_tied ? embedding_.tokens : matrix(config.vocab_size, embedding, head_dtype),
+        nullptr};
     head_.logit_softcap = config.softcap;
     layout_ = backend.page_layout(shapes, config.page_len);
   }
 
   const SyntheticConfig& config() const { return config_; }
+  Backend& backend() const { return backend_; }
   const EmbeddingWeights& embedding() const { return embedding_; }
   const std::vector<Layer>& layers() const { return layers_; }
   const HeadWeights& head() const { return head_; }
@@ -136,11 +147,30 @@ class SyntheticModel {
   }
 
  private:
-  const Matrix* matrix(int64_t rows, int64_t cols) {
-    RandomMatrix source(config_.dtype, rows, cols, random_);
-    matrices_.push_back(backend_.load_matrix(source.source()));
+  const Matrix* matrix(int64_t rows, int64_t cols) { return matrix(rows, cols, config_.dtype); }
+  const Matrix* matrix(int64_t rows, int64_t cols, DType dtype) {
+    const bool repeats = config_.distinct_rows > 0 && config_.distinct_rows < rows;
+    RandomMatrix source(dtype, repeats ? config_.distinct_rows : rows, cols, random_,
+                        config_.is_even);
+    matrices_.push_back(backend_.load_matrix(repeats ? repeated(source, rows) : source.source()));
     if (keep_sources_) sources_.emplace(matrices_.back().get(), std::move(source));
     return matrices_.back().get();
+  }
+  static MatrixSource repeated(const RandomMatrix& distinct, int64_t rows) {
+    MatrixSource source = distinct.source();
+    source.rows = rows;
+    source.read_rows = [read = source.read_rows, &distinct](int64_t first, int64_t n,
+                                                            std::span<std::byte> dst) {
+      const size_t stored = row_bytes(distinct.dtype(), distinct.cols());
+      while (n > 0) {
+        const int64_t at = first % distinct.rows(), count = std::min(n, distinct.rows() - at);
+        read(at, count, dst.first(stored * static_cast<size_t>(count)));
+        dst = dst.subspan(stored * static_cast<size_t>(count));
+        first += count;
+        n -= count;
+      }
+    };
+    return source;
   }
   const Vector* vector(int64_t len, float mean, float deviation) {
     std::normal_distribution<float> normal(mean, deviation);
@@ -180,17 +210,28 @@ struct SyntheticChunk {
   std::vector<int32_t> token_ids;
 };
 
-// Sequences of a model on one executor, with pages of their own; unused memory is NaN.
+// Sequences of a model on one executor, with pages of their own. What no step has written is filler, again and
+// again: NaN unless something else is given.
 class SyntheticRun {
  public:
-  SyntheticRun(const SyntheticModel& model, Executor& executor, int num_sequences)
+  SyntheticRun(const SyntheticModel& model, Executor& executor, int num_sequences,
+               std::span<const std::byte> filler = {}, int max_context = 0)
       : model_(model), executor_(executor), tables_(num_sequences) {
-    const int pages_each = (model.config().max_context + model.config().page_len - 1) /
-                           model.config().page_len;
+    if (max_context == 0) max_context = model.config().max_context;
+    const int pages_each = (max_context + model.config().page_len - 1) / model.config().page_len;
     // One page more than it needs: nobody's.
-    pages_ = reserve_host_memory((num_sequences * pages_each + 1) * model.layout().page_bytes);
-    pages_->commit(0, pages_->size_bytes());
-    std::memset(pages_->address(), 0xff, pages_->size_bytes());  // NaN in every type
+    pages_ = model.backend().reserve_pages((uint64_t{1} * num_sequences * pages_each + 1) *
+                                           model.layout().page_bytes);
+    if (!pages_->commit(0, pages_->size_bytes())) {
+      throw Error(Status::OUT_OF_MEMORY, "no memory for the pages of a test");
+    }
+    const std::vector<std::byte> not_numbers(filler.empty() ? 4096 : 0, std::byte{0xff});
+    if (filler.empty()) filler = not_numbers;
+    for (uint64_t at = 0; at < pages_->size_bytes(); at += filler.size()) {
+      model.backend().write_page(
+          pages_->address() + at,
+          filler.first(std::min<uint64_t>(filler.size(), pages_->size_bytes() - at)));
+    }
     std::vector<PageId> ids(num_sequences * pages_each);
     for (size_t i = 0; i < ids.size(); ++i) ids[i] = static_cast<PageId>(i + 1);
     std::shuffle(ids.begin(), ids.end(), std::mt19937_64(1));
@@ -208,6 +249,11 @@ class SyntheticRun {
     std::vector<float> logits(rows.size() * model_.config().vocab_size);
     executor_.head(model_.head(), rows, logits.data());
     return logits;
+  }
+
+  // Those of some rows of the last step.
+  void head(std::span<const int32_t> rows, std::span<float> logits) {
+    executor_.head(model_.head(), rows, logits.data());
   }
 
   void run_layers(const std::vector<SyntheticChunk>& chunks) {
@@ -237,11 +283,14 @@ class SyntheticRun {
       executor_.out_residual(layer.attention);
       executor_.mlp(layer.mlp);
     }
+    executor_.end_layers();
   }
 
   // All KV memory, in 16-bit elements.
-  std::span<const uint16_t> kv_memory() const {
-    return {reinterpret_cast<const uint16_t*>(pages_->address()), pages_->size_bytes() / 2};
+  std::vector<uint16_t> kv_memory() const {
+    std::vector<uint16_t> memory(pages_->size_bytes() / 2);
+    model_.backend().read_page(pages_->address(), std::as_writable_bytes(std::span(memory)));
+    return memory;
   }
 
  private:

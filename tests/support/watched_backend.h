@@ -18,6 +18,8 @@ struct StepObserver {
   // A layer projects K and V of the batch's rows, and stores them.
   std::function<void(const BatchRows& batch, const KvSegment& kv)> on_project_kv = [](auto&...) {};
   std::function<void(std::span<const int32_t> rows)> on_head = [](auto) {};
+  // Tokens that the executor chooses itself, where this is set: from the rows' logits, as they are.
+  std::function<TokenId(const TokenChoice&, std::span<const LogitEdit>, std::span<float>)> chooser;
 };
 
 class WatchedExecutor final : public Executor {
@@ -42,9 +44,24 @@ class WatchedExecutor final : public Executor {
   }
   void out_residual(const AttentionWeights& weights) override { executor_->out_residual(weights); }
   void mlp(const MlpWeights& weights) override { executor_->mlp(weights); }
+  void end_layers() override { executor_->end_layers(); }
   void head(const HeadWeights& weights, std::span<const int32_t> rows, float* logits) override {
     observer_.on_head(rows);
     executor_->head(weights, rows, logits);
+  }
+  bool can_choose() const override { return observer_.chooser != nullptr; }
+  void choose(const HeadWeights& weights, std::span<const TokenChoice> choices,
+              std::span<const LogitEdit> edits, std::span<int32_t> tokens) override {
+    std::vector<int32_t> rows;
+    for (const TokenChoice& choice : choices) rows.push_back(choice.row);
+    const size_t vocab_size = static_cast<size_t>(weights.out.weight->rows());
+    std::vector<float> logits(rows.size() * vocab_size);
+    executor_->head(weights, rows, logits.data());
+    for (size_t i = 0; i < choices.size(); ++i) {
+      tokens[i] = observer_.chooser(choices[i],
+                                    edits.subspan(choices[i].first_edit, choices[i].num_edits),
+                                    std::span(logits).subspan(i * vocab_size, vocab_size));
+    }
   }
 
  private:
@@ -78,10 +95,14 @@ class WatchedBackend final : public Backend {
   std::unique_ptr<MemoryRange> reserve_pages(uint64_t num_bytes) override {
     return backend_->reserve_pages(num_bytes);
   }
-  void zero_page(std::byte* page, uint64_t num_bytes) override {
+  std::unique_ptr<MemoryRange> reserve_host_pages(uint64_t num_bytes) override {
+    return backend_->reserve_host_pages(num_bytes);
+  }
+  void transfer(std::span<const PageTransfer> transfers) override { backend_->transfer(transfers); }
+  void zero_page(std::byte* page, uint64_t num_bytes) noexcept override {
     backend_->zero_page(page, num_bytes);
   }
-  void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) override {
+  void copy_page(std::byte* to, const std::byte* from, uint64_t num_bytes) noexcept override {
     backend_->copy_page(to, from, num_bytes);
   }
   void export_page(const PageLayout& layout, const std::byte* page, const PageLayout& canonical,
