@@ -103,7 +103,7 @@ class Scene {
     return session;
   }
   void wait_for_moves() {
-    for (int i = 0; i < 1000 && engine_->cache_report().num_moves > 0; ++i) {
+    for (int i = 0; i < 100000 && engine_->cache_report().num_moves > 0; ++i) {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
     }
   }

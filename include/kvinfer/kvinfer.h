@@ -1126,10 +1126,10 @@ typedef struct kvi_tier_stats {
   /* A part of used_bytes. Of the device: held pages that later prompts can find too. Of host and disk: copies that are
    * kept for suspended sessions and pins */
   uint64_t pinned_bytes;
-  uint64_t cached_bytes;   /* pages that nobody holds: they are evicted when memory is wanted */
+  uint64_t cached_bytes; /* pages that nobody holds: they are evicted when memory is wanted */
   /* Pages that nobody holds and a transfer still reads or writes: they stay until it has ended */
   uint64_t deferred_bytes;
-  uint64_t hit_tokens;     /* tokens of prompts that were found in this tier */
+  uint64_t hit_tokens; /* tokens of prompts that were found in this tier */
   uint64_t evicted_pages;
   uint64_t stored_bytes; /* copied from the device to this tier */
   uint64_t loaded_bytes; /* copied from this tier to the device */

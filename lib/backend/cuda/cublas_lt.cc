@@ -275,6 +275,7 @@ class OpenCublasLt final : public CublasLt {
 
 std::unique_ptr<CublasLt> open_cublas_lt(std::shared_ptr<const Device> device,
                                          AlgorithmChoice choice) {
+  if (!device->driver().is_systems) return nullptr;
   static const std::optional<Api> api = find_api();
   if (!api) return nullptr;
   const CurrentContext current(*device);

@@ -43,11 +43,12 @@ std::shared_ptr<const Driver> open_driver() {
     }
     throw too_old(version);
   }
-  return resolve_driver(reinterpret_cast<GetProcAddress>(get_proc_address));
+  return resolve_driver(reinterpret_cast<GetProcAddress>(get_proc_address), true);
 }
 
-std::shared_ptr<const Driver> resolve_driver(GetProcAddress get_proc_address) {
+std::shared_ptr<const Driver> resolve_driver(GetProcAddress get_proc_address, bool is_systems) {
   auto driver = std::make_shared<Driver>();
+  driver->is_systems = is_systems;
   DriverApi& api = driver->api;
   const auto find = [&](const char* name, int version) {
     void* entry = nullptr;

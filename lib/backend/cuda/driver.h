@@ -78,7 +78,8 @@ struct DriverApi {
 
 struct Driver {
   DriverApi api;
-  int version = 0;  // the newest CUDA that it runs, as 13000
+  int version = 0;          // the newest CUDA that it runs, as 13000
+  bool is_systems = false;  // not one that a test made: CUDA's other libraries go with it
 };
 
 // The oldest driver that runs kernels of this build: of the same major version (CUDA's minor-version
@@ -92,6 +93,7 @@ using GetProcAddress = decltype(&::cuGetProcAddress);
 // Opens the system's driver. Throws UNSUPPORTED: there is none, or it is too old.
 std::shared_ptr<const Driver> open_driver();
 // The driver that get_proc_address belongs to, initialized. Throws UNSUPPORTED, or as error_of says.
-std::shared_ptr<const Driver> resolve_driver(GetProcAddress get_proc_address);
+std::shared_ptr<const Driver> resolve_driver(GetProcAddress get_proc_address,
+                                             bool is_systems = false);
 
 }  // namespace kvi::cuda
