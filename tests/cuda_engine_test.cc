@@ -102,10 +102,15 @@ class Scene {
     session->append({&part, 1});
     return session;
   }
-  void wait_for_moves() {
-    for (int i = 0; i < 100000 && engine_->cache_report().num_moves > 0; ++i) {
+  // Pages that were just given back are about to be moved.
+  CacheReport wait_for_moves() {
+    CacheReport report = engine_->cache_report();
+    for (int i = 0; i < 100000 && (report.num_moves > 0 || report.tiers[0].deferred_bytes > 0);
+         ++i) {
       std::this_thread::sleep_for(std::chrono::microseconds(50));
+      report = engine_->cache_report();
     }
+    return report;
   }
 
   // All that an engine does with pages: it shares, copies, zeroes, moves, saves and loads them.
@@ -135,12 +140,12 @@ class Scene {
     EXPECT_EQ(line.substr(line.find(' ')), " 0") << line;
   }
   void expect_all_is_given_back() {
-    wait_for_moves();
+    const CacheReport report = wait_for_moves();
     const EngineStats stats = engine_->stats();
     EXPECT_EQ(stats.num_sessions + stats.num_running + stats.num_queued, 0u);
     EXPECT_EQ(stats.kv_used_bytes, 0u);
-    EXPECT_EQ(engine_->cache_report().tiers[0].deferred_bytes, 0u);
-    EXPECT_EQ(engine_->cache_report().tiers[2].pinned_bytes, 0u);
+    EXPECT_EQ(report.tiers[0].deferred_bytes, 0u);
+    EXPECT_EQ(report.tiers[2].pinned_bytes, 0u);
   }
 
   std::map<Status, int> statuses;

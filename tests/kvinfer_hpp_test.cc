@@ -62,7 +62,7 @@ TEST(KvinferHpp, WhatALogFunctionThrowsIsDropped) {
     throw Thrown();
   });
   const auto engine = kvinfer::Engine::open(kModelPath, second);  // logs that the folder is in use
-  EXPECT_EQ(num_logged, 1);
+  EXPECT_GE(num_logged, 1);
 }
 
 TEST(KvinferHpp, FunctionsThatAreEmptyAreRefusedByName) {
