@@ -195,7 +195,7 @@ TensorMap FastAttention::map_of(const KvSegment& segment, const Plane& plane) co
                               static_cast<cuuint64_t>(plane.num_heads), kAnyPage};
   const cuuint64_t strides[] = {plane.slot_stride, plane.head_stride, segment.layout->page_bytes};
   const cuuint32_t box[] = {64, kKeysOfTile, 1, 1}, steps[] = {1, 1, 1, 1};
-  alignas(64) CUtensorMap map;
+  CUtensorMap map;  // aligned as its type says
   const CurrentContext current(*device_);
   device_->check(device_->api().tensor_map_encode_tiled(
                      &map,
